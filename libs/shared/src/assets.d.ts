@@ -1,0 +1,9 @@
+// Files that are imported as text or by path.
+declare module "*.lua" {
+  const text: string;
+  export default text;
+}
+declare module "swagger-ui-dist/*" {
+  const path: string;
+  export default path;
+}

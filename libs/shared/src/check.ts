@@ -1,0 +1,58 @@
+/**
+ * Checking input against a TypeBox schema. The first thing that is wrong is
+ * named by its path; unknown fields are refused where the schema closes an object.
+ */
+import type { Static, TSchema } from "@sinclair/typebox";
+import { TypeCompiler, type TypeCheck, type ValueError } from "@sinclair/typebox/compiler";
+import { Fault } from "./fault.ts";
+
+const compiled = new WeakMap<TSchema, TypeCheck<TSchema>>();
+
+function checker(schema: TSchema): TypeCheck<TSchema> {
+  let check = compiled.get(schema);
+  if (check === undefined) {
+    check = TypeCompiler.Compile(schema);
+    compiled.set(schema, check);
+  }
+  return check;
+}
+
+/** `/resources/cpu` → `spec.resources.cpu`. */
+function fieldOf(root: string, pointer: string): string {
+  const path = pointer
+    .split("/")
+    .slice(1)
+    .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+  return [root, ...path].filter((part) => part !== "").join(".");
+}
+
+/** The most telling of the errors: the deepest, and of those the first. */
+function telling(errors: Iterable<ValueError>): ValueError | undefined {
+  let best: ValueError | undefined;
+  const depth = (error: ValueError) => error.path.split("/").length;
+  for (const error of errors) {
+    const inner = error.errors.map((iterator) => telling(iterator)).filter((e) => e !== undefined);
+    for (const candidate of [error, ...inner]) {
+      if (best === undefined || depth(candidate) > depth(best)) best = candidate;
+    }
+  }
+  return best;
+}
+
+/** `invalid_argument` for what is wrong with `value`. */
+export function faultOf(schema: TSchema, value: unknown, root: string): Fault {
+  const error = telling(checker(schema).Errors(value));
+  const field = fieldOf(root, error?.path ?? "");
+  const rule = error?.schema as { errorMessage?: string } | undefined;
+  const message = rule?.errorMessage ?? error?.message.toLowerCase() ?? "not valid";
+  const said = message === "unexpected property" ? "unknown field" : message;
+  return new Fault("invalid_argument", `${field === "" ? "value" : field}: ${said}`, {
+    ...(field === "" ? {} : { field }),
+  });
+}
+
+/** `value` as the schema's type; else `invalid_argument`. */
+export function check<S extends TSchema>(schema: S, value: unknown, root = ""): Static<S> {
+  if (checker(schema).Check(value)) return value;
+  throw faultOf(schema, value, root);
+}

@@ -1,0 +1,114 @@
+/** HTTP servers: Elysia with SPEAR's errors, limits, OpenAPI document and its UI. */
+import { swagger } from "@elysiajs/swagger";
+import { Elysia, type AnyElysia } from "elysia";
+import { Fault } from "../fault.ts";
+import type { Log } from "../log.ts";
+import { docsPage } from "./docs.ts";
+import { normaliseOpenApi, type OpenApi } from "./openapi.ts";
+import { httpFault, problemResponse } from "./problem.ts";
+
+export interface HttpOptions {
+  title: string;
+  description: string;
+  version: string;
+  log: Log;
+  /** Largest body of a request that is parsed, in bytes. */
+  maxBodyBytes: number;
+  /** Paths that stream their body and have limits of their own. */
+  streams?: (path: string) => boolean;
+  /** Part → true, or what is wrong with it; `/readyz` is 503 unless all are true. */
+  ready: () => Promise<Record<string, true | string>>;
+}
+
+const rawDocument = "/swagger/json";
+
+/** The routes of a program below SPEAR's error handling, with health and documentation. */
+export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia {
+  const { log } = options;
+  const app: AnyElysia = new Elysia({ normalize: false, strictPath: true })
+    .onError(({ code, error }) => problemResponse(httpFault(code, error), log))
+    .onRequest(({ request }) => {
+      const length = Number(request.headers.get("content-length") ?? 0);
+      if (length <= options.maxBodyBytes) return;
+      if (options.streams?.(new URL(request.url).pathname) === true) return;
+      throw new Fault("payload_too_large", `the body has ${length} bytes`, {
+        field: "body",
+        help: `at most ${options.maxBodyBytes} bytes are accepted`,
+      });
+    })
+    .use(
+      swagger({
+        path: "/swagger",
+        specPath: rawDocument,
+        exclude: [/^\/swagger/, /^\/docs/, "/openapi.json"],
+        documentation: {
+          info: {
+            title: options.title,
+            description: options.description,
+            version: options.version,
+            license: { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" },
+          },
+        },
+      }),
+    )
+    .get("/healthz", () => ({ status: "ok" as const }), {
+      detail: { operationId: "getHealth", summary: "The process is alive.", tags: ["operations"] },
+    })
+    .get(
+      "/readyz",
+      async ({ set }) => {
+        const parts = await options.ready();
+        const ready = Object.values(parts).every((part) => part === true);
+        if (!ready) set.status = 503;
+        return { ready, parts };
+      },
+      {
+        detail: {
+          operationId: "getReadiness",
+          summary: "Every part that is needed answers; 503 if not.",
+          tags: ["operations"],
+        },
+      },
+    )
+    .get("/openapi.json", () => openApiOf(app), { detail: { hide: true } })
+    .use(docsPage());
+  for (const route of routes) app.use(route);
+  return app;
+}
+
+/** The valid OpenAPI document of a program, from its running routes. */
+export async function openApiOf(app: AnyElysia): Promise<OpenApi> {
+  const response = await app.handle(new Request(`http://localhost${rawDocument}`));
+  return normaliseOpenApi((await response.json()) as OpenApi);
+}
+
+export interface RunningHttp extends AsyncDisposable {
+  /** Where it listens, as `127.0.0.1:7700`. */
+  readonly address: string;
+}
+
+/** Starts listening on `host:port`; port 0 picks one. `maxRequestBytes` bounds streamed bodies too. */
+export function startHttp(app: AnyElysia, listen: string, maxRequestBytes: number): RunningHttp {
+  const at = listen.lastIndexOf(":");
+  const hostname = listen.slice(0, at);
+  try {
+    app.listen({
+      hostname,
+      port: Number(listen.slice(at + 1)),
+      maxRequestBodySize: maxRequestBytes,
+      idleTimeout: 60,
+    });
+  } catch (error) {
+    throw new Fault("unavailable", `can't listen on ${listen}: ${(error as Error).message}`, {
+      help: "choose another address with --listen, or port 0 for any free one",
+      cause: error,
+    });
+  }
+  const port = app.server?.port;
+  return {
+    address: `${hostname}:${port}`,
+    [Symbol.asyncDispose]: async () => {
+      await app.stop(true);
+    },
+  };
+}

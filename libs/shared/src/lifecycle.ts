@@ -1,0 +1,80 @@
+/**
+ * Starting and stopping: every program is a `start(config, deps)` that returns
+ * an `AsyncDisposable`; what it opened is closed in reverse order.
+ */
+import type { Log } from "./log.ts";
+
+/** Aborts once, when the process is asked to end by SIGINT or SIGTERM. */
+export function terminationSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.once(name, () => controller.abort(name));
+  }
+  return controller.signal;
+}
+
+/** Resolves when the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) =>
+    signal.addEventListener("abort", () => resolve(), { once: true }),
+  );
+}
+
+/**
+ * Runs `step` every `periodMs`, and at once on `signalled()`, never twice at
+ * the same time, until disposed. A step that throws is logged and tried again.
+ */
+export class Loop implements AsyncDisposable {
+  readonly #abort = new AbortController();
+  readonly #done: Promise<void>;
+  #wake: (() => void) | undefined;
+  #pending = false;
+
+  constructor(
+    name: string,
+    periodMs: number,
+    log: Log,
+    step: (signal: AbortSignal) => Promise<void>,
+  ) {
+    this.#done = this.#run(name, periodMs, log, step);
+  }
+
+  /** Run the step soon; calls made while it runs are folded into one more run. */
+  signalled(): void {
+    this.#pending = true;
+    this.#wake?.();
+  }
+
+  async #run(
+    name: string,
+    periodMs: number,
+    log: Log,
+    step: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      this.#pending = false;
+      try {
+        await step(signal);
+      } catch (error) {
+        if (!signal.aborted) log.warn({ err: error, loop: name }, "loop step failed");
+      }
+      if (this.#pending || signal.aborted) continue;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, periodMs);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#wake = undefined;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    this.#wake?.();
+    await this.#done;
+  }
+}

@@ -1,0 +1,62 @@
+/** The nouns of a node as schemas; they mirror `spear/common/v1/node.proto`. */
+import { Type, type Static, type TSchema } from "@sinclair/typebox";
+
+export const nodeStates = ["ready", "draining", "down", "left"] as const;
+export type NodeState = (typeof nodeStates)[number];
+
+export const NodeStateSchema = Type.Union(
+  nodeStates.map((state) => Type.Literal(state)),
+  { errorMessage: `must be one of ${nodeStates.join(", ")}` },
+) as unknown as TSchema & { static: NodeState };
+
+export const Capacity = Type.Object({
+  cpu: Type.Number({ minimum: 0, maximum: 4096, description: "CPU cores." }),
+  memoryBytes: Type.Integer({ minimum: 0, maximum: 2 ** 50 }),
+  slots: Type.Integer({ minimum: 0, maximum: 100_000, description: "Most attempts at once." }),
+  extras: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
+});
+export type Capacity = Static<typeof Capacity>;
+
+export const NodeUsage = Type.Object({
+  cpu: Type.Number({ description: "CPU cores busy since the last heartbeat." }),
+  memoryBytes: Type.Integer(),
+  running: Type.Integer(),
+  diskFreeBytes: Type.Integer(),
+  load1: Type.Number(),
+});
+export type NodeUsage = Static<typeof NodeUsage>;
+
+export const NodeFacts = Type.Object({
+  hostname: Type.String(),
+  os: Type.String(),
+  arch: Type.String(),
+  version: Type.String(),
+  pid: Type.Integer(),
+  killMethod: Type.String({ description: "cgroup2, cgroup1 or process-tree." }),
+});
+export type NodeFacts = Static<typeof NodeFacts>;
+
+export const RuntimeInfo = Type.Object({ name: Type.String(), version: Type.String() });
+export type RuntimeInfo = Static<typeof RuntimeInfo>;
+
+/** A machine that runs a SPEARlet. */
+export const Node = Type.Object(
+  {
+    id: Type.String({ description: "node_…; kept across restarts." }),
+    name: Type.String(),
+    state: NodeStateSchema,
+    httpAddress: Type.String(),
+    grpcAddress: Type.String(),
+    capacity: Capacity,
+    reserved: Capacity,
+    usage: NodeUsage,
+    labels: Type.Record(Type.String(), Type.String()),
+    runtimes: Type.Array(RuntimeInfo),
+    facts: NodeFacts,
+    registeredAtMs: Type.Integer(),
+    lastSeenAtMs: Type.Integer(),
+    incarnation: Type.String({ description: "Identity of this run of the SPEARlet." }),
+  },
+  { $id: "Node", description: "A machine that runs a SPEARlet." },
+);
+export type Node = Static<typeof Node>;

@@ -1,0 +1,96 @@
+/**
+ * Every Redis key of SPEAR. All share one hash tag, so that a script may touch
+ * any of them on a cluster. This is the only file that spells a key.
+ */
+import type { NodeId, TaskId } from "../ids.ts";
+
+export class Keys {
+  /** Hash tag and prefix, as `{spear}`. */
+  readonly tag: string;
+
+  constructor(namespace = "spear") {
+    this.tag = `{${namespace}}`;
+  }
+
+  #key(...parts: string[]): string {
+    return [this.tag, ...parts].join(":");
+  }
+
+  /** Prefix of BullMQ's queues. */
+  get queuePrefix(): string {
+    return this.#key("q");
+  }
+
+  /** Counter of events. */
+  get seq(): string {
+    return this.#key("seq");
+  }
+  /** Stream of events; ids are `<seq>-0`. */
+  get events(): string {
+    return this.#key("events");
+  }
+
+  /** Hash: a task's record. */
+  task(id: TaskId | string): string {
+    return this.#key("task", id);
+  }
+  /** Prefix of task records, for scripts that build keys from ids. */
+  get taskPrefix(): string {
+    return this.#key("task", "");
+  }
+  /** Sorted set (lexical) of all task ids. */
+  get tasks(): string {
+    return this.#key("tasks");
+  }
+  /** Sorted set (lexical) of the task ids in one state. */
+  tasksIn(state: string): string {
+    return this.#key("tasks", state);
+  }
+  /** String: idempotency key → task id. */
+  idempotency(key: string): string {
+    return this.#key("idem", key);
+  }
+  /** Sorted set: pending tasks of one class of equal need, by rank. */
+  pendingClass(cls: string): string {
+    return this.#key("pending", cls);
+  }
+  /** Set of classes that have pending tasks. */
+  get pendingClasses(): string {
+    return this.#key("pending-classes");
+  }
+  /** Sorted set: tasks that wait for a time, by that time. */
+  get delayed(): string {
+    return this.#key("delayed");
+  }
+
+  /** Sorted set (lexical) of all node ids. */
+  get nodes(): string {
+    return this.#key("nodes");
+  }
+  /** Hash: a node's record and reservations. */
+  node(id: NodeId | string): string {
+    return this.#key("node", id);
+  }
+  /** String with TTL: a node's lease; holds the incarnation. */
+  nodeLease(id: NodeId | string): string {
+    return this.#key("lease", id);
+  }
+  /** Set of `task attempt` that hold capacity on a node. */
+  nodeTasks(id: NodeId | string): string {
+    return this.#key("node-tasks", id);
+  }
+  /** Sorted set: node ids by when their lease runs out. */
+  get leases(): string {
+    return this.#key("leases");
+  }
+
+  /** Lease of the SMS replica that runs the singletons. */
+  get leader(): string {
+    return this.#key("leader");
+  }
+
+  /** Keys of the Object Store start with this; it spells the rest from its own names. */
+  store(...parts: string[]): string {
+    return this.#key("store", ...parts);
+  }
+}

@@ -1,0 +1,37 @@
+/** Lua scripts as values: sent once by their hash, typed by their wrapper. */
+import type { ChainableCommander, Redis } from "ioredis";
+
+type Argument = string | number | Buffer;
+type Command = (...args: Argument[]) => unknown;
+
+/** A script with a fixed number of keys. */
+export class Script<R> {
+  readonly #name: string;
+  readonly #keys: number;
+  readonly #lua: string;
+
+  constructor(name: string, keys: number, lua: string) {
+    this.#name = `spear_${name}`;
+    this.#keys = keys;
+    this.#lua = lua;
+  }
+
+  #command(target: Redis | ChainableCommander, owner: Redis): Command {
+    if (!(this.#name in owner)) {
+      owner.defineCommand(this.#name, { numberOfKeys: this.#keys, lua: this.#lua });
+    }
+    const command: unknown = Reflect.get(target, this.#name);
+    if (typeof command !== "function") throw new TypeError(`no command ${this.#name}`);
+    return command.bind(target) as Command;
+  }
+
+  /** Runs it. */
+  run(redis: Redis, keys: string[], args: Argument[]): Promise<R> {
+    return this.#command(redis, redis)(...keys, ...args) as Promise<R>;
+  }
+
+  /** Adds it to a pipeline of `redis`. */
+  queue(redis: Redis, pipeline: ChainableCommander, keys: string[], args: Argument[]): void {
+    this.#command(pipeline, redis)(...keys, ...args);
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * The state machine of a task, as data. The Lua scripts, the proto enum, the
+ * REST schema, the docs and the property tests derive from this table.
+ */
+export const taskStates = [
+  "pending",
+  "assigned",
+  "running",
+  "succeeded",
+  "failed",
+  "timed_out",
+  "cancelled",
+] as const;
+
+export type TaskState = (typeof taskStates)[number];
+
+/** state → states that may follow it. A terminal state has none (T2). */
+export const transitions: Readonly<Record<TaskState, readonly TaskState[]>> = {
+  pending: ["assigned", "cancelled"],
+  assigned: ["running", "pending", "cancelled"],
+  running: ["succeeded", "failed", "timed_out", "cancelled", "pending"],
+  succeeded: [],
+  failed: [],
+  timed_out: [],
+  cancelled: [],
+};
+
+/** True if nothing can follow. */
+export function isTerminal(state: TaskState): boolean {
+  return transitions[state].length === 0;
+}
+
+/** True if an attempt holds capacity on a node. */
+export function isPlaced(state: TaskState): boolean {
+  return state === "assigned" || state === "running";
+}
+
+/** The table as a Lua table literal, put before the scripts that need it. */
+export const transitionsLua = `local TRANSITIONS = {${taskStates
+  .map((from) => `${from}={${transitions[from].map((to) => `${to}=true`).join(",")}}`)
+  .join(",")}}\n`;
