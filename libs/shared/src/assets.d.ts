@@ -7,3 +7,7 @@ declare module "swagger-ui-dist/*" {
   const path: string;
   export default path;
 }
+declare module "*.binpb" {
+  const path: string;
+  export default path;
+}

@@ -12,8 +12,12 @@ import type {
   StatusObject,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import type { Readable } from "node:stream";
 import { Fault } from "../fault.ts";
-import type { Log } from "../log.ts";
+import { silentLog, type Log } from "../log.ts";
+import { serviceName } from "./descriptors.ts";
+import { health } from "./health.ts";
+import { reflection } from "./reflection.ts";
 
 /** What a handler knows about its call. */
 export interface CallContext {
@@ -155,8 +159,11 @@ export class Handlers {
   }
 }
 
-async function* decodedAll<Q>(messages: AsyncIterable<Q | Undecodable>): AsyncIterable<Q> {
-  for await (const message of messages) yield decoded(message);
+/** The requests of a call. Reading to their end, or stopping early, leaves the answering side open. */
+async function* decodedAll<Q>(call: Readable): AsyncIterable<Q> {
+  for await (const message of call.iterator({ destroyOnReturn: false })) {
+    yield decoded(message as Q | Undecodable);
+  }
 }
 
 /** The definition with decoders that never throw: a bad message becomes `invalid_argument`. */
@@ -188,15 +195,35 @@ export interface RunningGrpc extends AsyncDisposable {
   readonly address: string;
 }
 
-/** Starts a server with these services. `listen` is `host:port`; port 0 picks one. */
-export async function startGrpc(listen: string, services: GrpcService[]): Promise<RunningGrpc> {
+export interface GrpcOptions {
+  /** What the standard health service says. Default: always ready. */
+  ready?: () => Promise<boolean>;
+  log?: Log;
+}
+
+/**
+ * Starts a server with these services, health and reflection.
+ * `listen` is `host:port`; port 0 picks one.
+ */
+export async function startGrpc(
+  listen: string,
+  services: GrpcService[],
+  { ready = () => Promise.resolve(true), log = silentLog }: GrpcOptions = {},
+): Promise<RunningGrpc> {
   const server = new Server({
     "grpc-node.flow_control_window": 8 << 20,
     "grpc.max_receive_message_length": 4 << 20,
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 10_000,
   } as ConstructorParameters<typeof Server>[0]);
-  for (const service of services) server.addService(tolerant(service.definition), service.handlers);
+  const standard = new Handlers(log);
+  const names = services.map(({ definition }) => serviceName(definition));
+  const all = [
+    ...services,
+    health(names, ready, standard),
+    ...reflection([...names, "grpc.health.v1.Health"], standard),
+  ];
+  for (const service of all) server.addService(tolerant(service.definition), service.handlers);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(listen, ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) resolve(bound);
