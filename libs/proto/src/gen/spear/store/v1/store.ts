@@ -55,7 +55,10 @@ export interface Object {
   metadata: { [key: string]: string };
   /** When it was stored; milliseconds since 1970. */
   createdAtMs: number;
-  /** Changes of the name's target so far; for conditions. */
+  /**
+   * Number of the change that gave the name this target; grows with every
+   * change of the store and is never used twice. 0 if nothing names it.
+   */
   generation: number;
   /** It is pinned. */
   pinned: boolean;
@@ -102,6 +105,8 @@ export interface WriteCondition {
   ifMatch: string;
   /** The name must point at nothing. */
   ifAbsent: boolean;
+  /** The name must point at the object of this generation. */
+  ifGeneration?: number | undefined;
 }
 
 /** Header of a put. */
@@ -191,6 +196,8 @@ export interface ListObjectsRequest {
   pageSize: number;
   /** next_page_token of the page before. */
   pageToken: string;
+  /** Only keys behind this one, and no prefix that is not behind it. */
+  startAfter: string;
 }
 
 /** See ObjectStore.ListObjects. */
@@ -232,7 +239,20 @@ export interface CopyObjectRequest {
   /** New key. */
   key: string;
   /** Conditions on the new name. */
-  condition?: WriteCondition | undefined;
+  condition?:
+    | WriteCondition
+    | undefined;
+  /** Give the copy its own media type and metadata, and so its own id. */
+  replaceAttributes: boolean;
+  /** With replace_attributes: media type. */
+  contentType: string;
+  /** With replace_attributes: user's metadata. */
+  metadata: { [key: string]: string };
+}
+
+export interface CopyObjectRequest_MetadataEntry {
+  key: string;
+  value: string;
 }
 
 /** See ObjectStore.AddObjectRef. */
@@ -1071,7 +1091,7 @@ export const ListBucketsResponse: MessageFns<ListBucketsResponse> = {
 };
 
 function createBaseWriteCondition(): WriteCondition {
-  return { ifMatch: "", ifAbsent: false };
+  return { ifMatch: "", ifAbsent: false, ifGeneration: undefined };
 }
 
 export const WriteCondition: MessageFns<WriteCondition> = {
@@ -1081,6 +1101,9 @@ export const WriteCondition: MessageFns<WriteCondition> = {
     }
     if (message.ifAbsent !== false) {
       writer.uint32(16).bool(message.ifAbsent);
+    }
+    if (message.ifGeneration !== undefined) {
+      writer.uint32(24).int64(message.ifGeneration);
     }
     return writer;
   },
@@ -1114,6 +1137,14 @@ export const WriteCondition: MessageFns<WriteCondition> = {
             message.ifAbsent = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.ifGeneration = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1138,6 +1169,11 @@ export const WriteCondition: MessageFns<WriteCondition> = {
         : isSet(object.if_absent)
         ? globalThis.Boolean(object.if_absent)
         : false,
+      ifGeneration: isSet(object.ifGeneration)
+        ? globalThis.Number(object.ifGeneration)
+        : isSet(object.if_generation)
+        ? globalThis.Number(object.if_generation)
+        : undefined,
     };
   },
 
@@ -1149,6 +1185,9 @@ export const WriteCondition: MessageFns<WriteCondition> = {
     if (message.ifAbsent !== false) {
       obj.ifAbsent = message.ifAbsent;
     }
+    if (message.ifGeneration !== undefined) {
+      obj.ifGeneration = Math.round(message.ifGeneration);
+    }
     return obj;
   },
 
@@ -1159,6 +1198,7 @@ export const WriteCondition: MessageFns<WriteCondition> = {
     const message = createBaseWriteCondition();
     message.ifMatch = object.ifMatch ?? "";
     message.ifAbsent = object.ifAbsent ?? false;
+    message.ifGeneration = object.ifGeneration ?? undefined;
     return message;
   },
 };
@@ -1900,7 +1940,7 @@ export const HeadObjectRequest: MessageFns<HeadObjectRequest> = {
 };
 
 function createBaseListObjectsRequest(): ListObjectsRequest {
-  return { bucket: "", prefix: "", delimiter: "", pageSize: 0, pageToken: "" };
+  return { bucket: "", prefix: "", delimiter: "", pageSize: 0, pageToken: "", startAfter: "" };
 }
 
 export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
@@ -1919,6 +1959,9 @@ export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
     }
     if (message.pageToken !== "") {
       writer.uint32(42).string(message.pageToken);
+    }
+    if (message.startAfter !== "") {
+      writer.uint32(50).string(message.startAfter);
     }
     return writer;
   },
@@ -1976,6 +2019,14 @@ export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
             message.pageToken = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.startAfter = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2003,6 +2054,11 @@ export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
         : isSet(object.page_token)
         ? globalThis.String(object.page_token)
         : "",
+      startAfter: isSet(object.startAfter)
+        ? globalThis.String(object.startAfter)
+        : isSet(object.start_after)
+        ? globalThis.String(object.start_after)
+        : "",
     };
   },
 
@@ -2023,6 +2079,9 @@ export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
     if (message.pageToken !== "") {
       obj.pageToken = message.pageToken;
     }
+    if (message.startAfter !== "") {
+      obj.startAfter = message.startAfter;
+    }
     return obj;
   },
 
@@ -2036,6 +2095,7 @@ export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
     message.delimiter = object.delimiter ?? "";
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
+    message.startAfter = object.startAfter ?? "";
     return message;
   },
 };
@@ -2316,7 +2376,17 @@ export const DeleteObjectResponse: MessageFns<DeleteObjectResponse> = {
 };
 
 function createBaseCopyObjectRequest(): CopyObjectRequest {
-  return { objectId: "", sourceBucket: "", sourceKey: "", bucket: "", key: "", condition: undefined };
+  return {
+    objectId: "",
+    sourceBucket: "",
+    sourceKey: "",
+    bucket: "",
+    key: "",
+    condition: undefined,
+    replaceAttributes: false,
+    contentType: "",
+    metadata: {},
+  };
 }
 
 export const CopyObjectRequest: MessageFns<CopyObjectRequest> = {
@@ -2339,6 +2409,15 @@ export const CopyObjectRequest: MessageFns<CopyObjectRequest> = {
     if (message.condition !== undefined) {
       WriteCondition.encode(message.condition, writer.uint32(50).fork()).join();
     }
+    if (message.replaceAttributes !== false) {
+      writer.uint32(56).bool(message.replaceAttributes);
+    }
+    if (message.contentType !== "") {
+      writer.uint32(66).string(message.contentType);
+    }
+    globalThis.Object.entries(message.metadata).forEach(([key, value]: [string, string]) => {
+      CopyObjectRequest_MetadataEntry.encode({ key: key as any, value }, writer.uint32(74).fork()).join();
+    });
     return writer;
   },
 
@@ -2403,6 +2482,33 @@ export const CopyObjectRequest: MessageFns<CopyObjectRequest> = {
             message.condition = WriteCondition.decode(reader, reader.uint32());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.replaceAttributes = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.contentType = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            const entry9 = CopyObjectRequest_MetadataEntry.decode(reader, reader.uint32());
+            if (entry9.value !== undefined) {
+              message.metadata[entry9.key] = entry9.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2435,6 +2541,30 @@ export const CopyObjectRequest: MessageFns<CopyObjectRequest> = {
       bucket: isSet(object.bucket) ? globalThis.String(object.bucket) : "",
       key: isSet(object.key) ? globalThis.String(object.key) : "",
       condition: isSet(object.condition) ? WriteCondition.fromJSON(object.condition) : undefined,
+      replaceAttributes: isSet(object.replaceAttributes)
+        ? globalThis.Boolean(object.replaceAttributes)
+        : isSet(object.replace_attributes)
+        ? globalThis.Boolean(object.replace_attributes)
+        : false,
+      contentType: isSet(object.contentType)
+        ? globalThis.String(object.contentType)
+        : isSet(object.content_type)
+        ? globalThis.String(object.content_type)
+        : "",
+      metadata: isObject(object.metadata)
+        ? (globalThis.Object.entries(object.metadata) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
     };
   },
 
@@ -2458,6 +2588,21 @@ export const CopyObjectRequest: MessageFns<CopyObjectRequest> = {
     if (message.condition !== undefined) {
       obj.condition = WriteCondition.toJSON(message.condition);
     }
+    if (message.replaceAttributes !== false) {
+      obj.replaceAttributes = message.replaceAttributes;
+    }
+    if (message.contentType !== "") {
+      obj.contentType = message.contentType;
+    }
+    if (message.metadata) {
+      const entries = globalThis.Object.entries(message.metadata) as [string, string][];
+      if (entries.length > 0) {
+        obj.metadata = {};
+        entries.forEach(([k, v]) => {
+          obj.metadata[k] = v;
+        });
+      }
+    }
     return obj;
   },
 
@@ -2474,6 +2619,104 @@ export const CopyObjectRequest: MessageFns<CopyObjectRequest> = {
     message.condition = (object.condition !== undefined && object.condition !== null)
       ? WriteCondition.fromPartial(object.condition)
       : undefined;
+    message.replaceAttributes = object.replaceAttributes ?? false;
+    message.contentType = object.contentType ?? "";
+    message.metadata = (globalThis.Object.entries(object.metadata ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseCopyObjectRequest_MetadataEntry(): CopyObjectRequest_MetadataEntry {
+  return { key: "", value: "" };
+}
+
+export const CopyObjectRequest_MetadataEntry: MessageFns<CopyObjectRequest_MetadataEntry> = {
+  encode(message: CopyObjectRequest_MetadataEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CopyObjectRequest_MetadataEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCopyObjectRequest_MetadataEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CopyObjectRequest_MetadataEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: CopyObjectRequest_MetadataEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CopyObjectRequest_MetadataEntry>, I>>(base?: I): CopyObjectRequest_MetadataEntry {
+    return CopyObjectRequest_MetadataEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CopyObjectRequest_MetadataEntry>, I>>(
+    object: I,
+  ): CopyObjectRequest_MetadataEntry {
+    const message = createBaseCopyObjectRequest_MetadataEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
