@@ -27,6 +27,11 @@ export interface AttemptContext {
   readonly output: OutputSink;
   /** Limits with defaults filled in. */
   readonly limits: { cpu: number; memoryBytes: number; pids: number | undefined };
+  /**
+   * For `adopt`: how many bytes of each stream an earlier run has kept.
+   * Output goes on right behind them. Absent: from the first byte.
+   */
+  readonly kept?: { readonly stdout: number; readonly stderr: number };
 }
 
 /** How an attempt ended by itself or by `stop`. */
@@ -81,9 +86,16 @@ export interface Agent extends AsyncDisposable {
   reap(handle: string): Promise<void>;
   /**
    * Takes over what an earlier run left running, with its output so far;
-   * undefined if this agent can't, and then it is reaped.
+   * undefined if this agent can't, and then it is reaped. What was adopted and has
+   * ended is cleaned up with `reap`: until then a later run can adopt it again.
    */
   adopt?(handle: string, context: AttemptContext): Promise<RunningAttempt | undefined>;
+  /**
+   * Ends and removes what no handle in `known` names: left behind by a run that was
+   * killed before it could note the handle. Spares what this run started. Resolves
+   * with how many there were.
+   */
+  sweep?(known: readonly string[]): Promise<number>;
 }
 
 /** Why an attempt could not run. */
