@@ -4,12 +4,23 @@
  */
 import type { Log } from "./log.ts";
 
-/** Aborts once, when the process is asked to end by SIGINT or SIGTERM. */
+/** Aborts once, when the process is asked to end by SIGINT, SIGTERM or SIGHUP. */
 export function terminationSignal(): AbortSignal {
   const controller = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.once(name, () => controller.abort(name));
   }
+  return controller.signal;
+}
+
+/**
+ * Aborts once standard input ends. A parent that holds the other end and never
+ * writes takes its children along, however it dies.
+ */
+export function lifelineSignal(): AbortSignal {
+  const controller = new AbortController();
+  process.stdin.once("close", () => controller.abort("the parent ended"));
+  process.stdin.resume();
   return controller.signal;
 }
 

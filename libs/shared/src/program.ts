@@ -6,7 +6,7 @@ import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import { parseArgs } from "node:util";
 import { environmentOf, flagOf, loadConfig } from "./config.ts";
 import { Fault } from "./fault.ts";
-import { aborted, terminationSignal } from "./lifecycle.ts";
+import { aborted, lifelineSignal, terminationSignal } from "./lifecycle.ts";
 import { createLog, type Log } from "./log.ts";
 
 /** A started program; where it listens, as `127.0.0.1:7700`. */
@@ -120,14 +120,14 @@ export function faultLines(fault: Fault): string {
 }
 
 /**
- * Runs a program until it is told to end by a signal of the system or by `until`;
- * resolves with the exit code: 0, 1 if it can't run, 2 for a wrong command line.
- * Prints one line of JSON on standard output when it is ready.
+ * Runs a program until a signal tells it to end, and with `SPEAR_LIFELINE=stdin`
+ * also until standard input ends. Resolves with the exit code: 0, 1 if it can't
+ * run, 2 for a wrong command line. Prints one line of JSON on standard output
+ * when it is ready.
  */
 export async function runProgram<S extends TObject>(
   program: Program<S>,
   argv: readonly string[],
-  until?: AbortSignal,
 ): Promise<number> {
   let config: Static<S> | undefined;
   try {
@@ -143,7 +143,9 @@ export async function runProgram<S extends TObject>(
   const level = (config as { logLevel?: unknown }).logLevel;
   const log = createLog(program.name, typeof level === "string" ? level : "info");
   const end =
-    until === undefined ? terminationSignal() : AbortSignal.any([until, terminationSignal()]);
+    process.env["SPEAR_LIFELINE"] === "stdin"
+      ? AbortSignal.any([terminationSignal(), lifelineSignal()])
+      : terminationSignal();
   try {
     await using started = await program.start(config, { log });
     const { http, grpc } = started;
