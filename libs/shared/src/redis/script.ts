@@ -16,11 +16,11 @@ export class Script<R> {
     this.#lua = lua;
   }
 
-  #command(target: Redis | ChainableCommander, owner: Redis): Command {
+  #command(target: Redis | ChainableCommander, owner: Redis, suffix: "" | "Buffer" = ""): Command {
     if (!(this.#name in owner)) {
       owner.defineCommand(this.#name, { numberOfKeys: this.#keys, lua: this.#lua });
     }
-    const command: unknown = Reflect.get(target, this.#name);
+    const command: unknown = Reflect.get(target, this.#name + suffix);
     if (typeof command !== "function") throw new TypeError(`no command ${this.#name}`);
     return command.bind(target) as Command;
   }
@@ -28,6 +28,11 @@ export class Script<R> {
   /** Runs it. */
   run(redis: Redis, keys: string[], args: Argument[]): Promise<R> {
     return this.#command(redis, redis)(...keys, ...args) as Promise<R>;
+  }
+
+  /** Runs it and leaves the strings of its answer as bytes. */
+  runBuffer(redis: Redis, keys: string[], args: Argument[]): Promise<R> {
+    return this.#command(redis, redis, "Buffer")(...keys, ...args) as Promise<R>;
   }
 
   /** Adds it to a pipeline of `redis`. */
