@@ -46,9 +46,11 @@ export function faultOf(schema: TSchema, value: unknown, root: string): Fault {
   const rule = error?.schema as { errorMessage?: string } | undefined;
   const message = rule?.errorMessage ?? error?.message.toLowerCase() ?? "not valid";
   const said = message === "unexpected property" ? "unknown field" : message;
-  return new Fault("invalid_argument", `${field === "" ? "value" : field}: ${said}`, {
-    ...(field === "" ? {} : { field }),
-  });
+  return new Fault(
+    "invalid_argument",
+    `${field === "" ? "value" : field}: ${said}`,
+    field === "" ? {} : { field },
+  );
 }
 
 /** `value` as the schema's type; else `invalid_argument`. */

@@ -10,6 +10,8 @@ import type { Log } from "../log.ts";
  */
 export function connectRedis(url: string, kind: "commands" | "blocking", log: Log): Redis {
   const shared = {
+    // BullMQ and our own reads expect the shapes of RESP2.
+    protocol: 2,
     connectTimeout: 3_000,
     retryStrategy: (times) => Math.min(50 * times, 1_000),
     ...(kind === "blocking"

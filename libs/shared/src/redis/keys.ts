@@ -94,3 +94,20 @@ export class Keys {
     return this.#key("store", ...parts);
   }
 }
+
+/**
+ * The same keys for Lua, put before every script that follows a record from one
+ * key to another. `KEYS[1]` must be `Keys.seq`: the tag is cut from it.
+ */
+export const keysLua = `local TAG = string.sub(KEYS[1], 1, -5)
+local function key(...) return table.concat({TAG, ...}, ':') end
+local SEQ, EVENTS, TASKS = KEYS[1], key('events'), key('tasks')
+local DELAYED, PENDING_CLASSES = key('delayed'), key('pending-classes')
+local NODES, LEASES = key('nodes'), key('leases')
+local function task_key(id) return key('task', id) end
+local function tasks_in_key(state) return key('tasks', state) end
+local function pending_class_key(class) return key('pending', class) end
+local function node_key(id) return key('node', id) end
+local function node_tasks_key(id) return key('node-tasks', id) end
+local function lease_key(id) return key('lease', id) end
+`;

@@ -44,6 +44,18 @@ export interface SubmitTaskRequest {
   idempotencyKey: string;
 }
 
+/** See TaskService.SubmitTasks. */
+export interface SubmitTasksRequest {
+  /** What to run, 1 to 10,000. */
+  specs: TaskSpec[];
+}
+
+/** See TaskService.SubmitTasks. */
+export interface SubmitTasksResponse {
+  /** Their ids, in the order of the request. */
+  taskIds: string[];
+}
+
 /** See TaskService.GetTask. */
 export interface GetTaskRequest {
   /** Task. */
@@ -196,6 +208,146 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
     const message = createBaseSubmitTaskRequest();
     message.spec = (object.spec !== undefined && object.spec !== null) ? TaskSpec.fromPartial(object.spec) : undefined;
     message.idempotencyKey = object.idempotencyKey ?? "";
+    return message;
+  },
+};
+
+function createBaseSubmitTasksRequest(): SubmitTasksRequest {
+  return { specs: [] };
+}
+
+export const SubmitTasksRequest: MessageFns<SubmitTasksRequest> = {
+  encode(message: SubmitTasksRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.specs) {
+      TaskSpec.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SubmitTasksRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSubmitTasksRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.specs.push(TaskSpec.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SubmitTasksRequest {
+    return { specs: globalThis.Array.isArray(object?.specs) ? object.specs.map((e: any) => TaskSpec.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: SubmitTasksRequest): unknown {
+    const obj: any = {};
+    if (message.specs?.length) {
+      obj.specs = message.specs.map((e) => TaskSpec.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SubmitTasksRequest>, I>>(base?: I): SubmitTasksRequest {
+    return SubmitTasksRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SubmitTasksRequest>, I>>(object: I): SubmitTasksRequest {
+    const message = createBaseSubmitTasksRequest();
+    message.specs = object.specs?.map((e) => TaskSpec.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSubmitTasksResponse(): SubmitTasksResponse {
+  return { taskIds: [] };
+}
+
+export const SubmitTasksResponse: MessageFns<SubmitTasksResponse> = {
+  encode(message: SubmitTasksResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.taskIds) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SubmitTasksResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSubmitTasksResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskIds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SubmitTasksResponse {
+    return {
+      taskIds: globalThis.Array.isArray(object?.taskIds)
+        ? object.taskIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.task_ids)
+        ? object.task_ids.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: SubmitTasksResponse): unknown {
+    const obj: any = {};
+    if (message.taskIds?.length) {
+      obj.taskIds = message.taskIds;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SubmitTasksResponse>, I>>(base?: I): SubmitTasksResponse {
+    return SubmitTasksResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SubmitTasksResponse>, I>>(object: I): SubmitTasksResponse {
+    const message = createBaseSubmitTasksResponse();
+    message.taskIds = object.taskIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -991,6 +1143,20 @@ export const TaskServiceService = {
     responseSerialize: (value: Task): Buffer => Buffer.from(Task.encode(value).finish()),
     responseDeserialize: (value: Buffer): Task => Task.decode(value),
   },
+  /**
+   * Accepts many tasks: all are checked before any is stored. Each that was
+   * stored is not lost; send again those that are missing from an answer.
+   * Errors: invalid_argument naming the first bad one, unavailable.
+   */
+  submitTasks: {
+    path: "/spear.sms.v1.TaskService/SubmitTasks" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SubmitTasksRequest): Buffer => Buffer.from(SubmitTasksRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SubmitTasksRequest => SubmitTasksRequest.decode(value),
+    responseSerialize: (value: SubmitTasksResponse): Buffer => Buffer.from(SubmitTasksResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SubmitTasksResponse => SubmitTasksResponse.decode(value),
+  },
   /** One task. Errors: task_not_found. */
   getTask: {
     path: "/spear.sms.v1.TaskService/GetTask" as const,
@@ -1052,6 +1218,12 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
    * Errors: invalid_argument, unavailable.
    */
   submitTask: handleUnaryCall<SubmitTaskRequest, Task>;
+  /**
+   * Accepts many tasks: all are checked before any is stored. Each that was
+   * stored is not lost; send again those that are missing from an answer.
+   * Errors: invalid_argument naming the first bad one, unavailable.
+   */
+  submitTasks: handleUnaryCall<SubmitTasksRequest, SubmitTasksResponse>;
   /** One task. Errors: task_not_found. */
   getTask: handleUnaryCall<GetTaskRequest, Task>;
   /** Tasks, newest first, a page at a time. */
@@ -1086,6 +1258,26 @@ export interface TaskServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Task) => void,
+  ): ClientUnaryCall;
+  /**
+   * Accepts many tasks: all are checked before any is stored. Each that was
+   * stored is not lost; send again those that are missing from an answer.
+   * Errors: invalid_argument naming the first bad one, unavailable.
+   */
+  submitTasks(
+    request: SubmitTasksRequest,
+    callback: (error: ServiceError | null, response: SubmitTasksResponse) => void,
+  ): ClientUnaryCall;
+  submitTasks(
+    request: SubmitTasksRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SubmitTasksResponse) => void,
+  ): ClientUnaryCall;
+  submitTasks(
+    request: SubmitTasksRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SubmitTasksResponse) => void,
   ): ClientUnaryCall;
   /** One task. Errors: task_not_found. */
   getTask(request: GetTaskRequest, callback: (error: ServiceError | null, response: Task) => void): ClientUnaryCall;

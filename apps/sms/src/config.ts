@@ -1,0 +1,63 @@
+/** Configuration of SMS; `--help`, `SPEAR_SMS_*` and `spear.yaml` derive from this schema. */
+import { Type, type Static } from "@sinclair/typebox";
+
+export const smsConfig = Type.Object(
+  {
+    httpListen: Type.String({
+      default: "127.0.0.1:7700",
+      pattern: ":\\d+$",
+      description: "Address of the HTTP listener, host:port; port 0 picks one.",
+    }),
+    grpcListen: Type.String({
+      default: "127.0.0.1:7701",
+      pattern: ":\\d+$",
+      description: "Address of the gRPC listener, host:port; port 0 picks one.",
+    }),
+    redisUrl: Type.String({
+      default: "redis://127.0.0.1:6379",
+      description: "Redis, as redis://host:port or unix:///path/to/socket.",
+    }),
+    namespace: Type.String({
+      default: "spear",
+      pattern: "^[a-z0-9-]{1,32}$",
+      description: "Prefix of all keys; two clusters may share one Redis.",
+    }),
+    storeUrl: Type.String({
+      default: "",
+      description: "HTTP address of the Object Store, as http://127.0.0.1:7720.",
+    }),
+    leaseMs: Type.Integer({
+      default: 4_000,
+      minimum: 200,
+      maximum: 600_000,
+      description: "How long a node may be silent before its tasks go to others.",
+    }),
+    heartbeatMs: Type.Integer({
+      default: 1_000,
+      minimum: 50,
+      maximum: 60_000,
+      description: "How often nodes send a heartbeat.",
+    }),
+    eventsKept: Type.Integer({
+      default: 1_000_000,
+      minimum: 1_000,
+      description: "How many events can be replayed.",
+    }),
+    reconcileMs: Type.Integer({
+      default: 2_000,
+      minimum: 50,
+      description: "How often records are compared with leases and queues.",
+    }),
+    nodeFaultLimit: Type.Integer({
+      default: 8,
+      minimum: 1,
+      description: "How many nodes a task may lose before it is failed as dangerous.",
+    }),
+    logLevel: Type.String({
+      default: "info",
+      description: "fatal, error, warn, info, debug, trace or silent.",
+    }),
+  },
+  { additionalProperties: false },
+);
+export type SmsConfig = Static<typeof smsConfig>;

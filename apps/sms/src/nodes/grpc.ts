@@ -1,0 +1,183 @@
+/** NodeService: parses, calls, encodes. The session is the one long-lived stream of a node. */
+import { nodeStateFromProto } from "@spear/proto/enums.ts";
+import { NodeState as WireState } from "@spear/proto/gen/spear/common/v1/node.ts";
+import {
+  type AttemptReport,
+  NodeServiceService,
+  type NodeServiceServer,
+  type SessionRequest,
+  type SessionResponse,
+} from "@spear/proto/gen/spear/sms/v1/node.ts";
+import type { CallContext, GrpcService, Handlers } from "@spear/shared/grpc/server.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import { parseId } from "@spear/shared/ids.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { EventLog } from "../events/events.ts";
+import type { Reports } from "../tasks/reports.ts";
+import type { Nodes } from "./nodes.ts";
+import type { Session, Sessions } from "./sessions.ts";
+import { nodeToProto, registrationFromProto } from "./wire.ts";
+
+/** What Register tells a node of the cluster. */
+export interface ClusterFacts {
+  redisUrl: string;
+  queuePrefix: string;
+  storeUrl: string;
+}
+
+export interface NodeGrpcDeps {
+  nodes: Nodes;
+  sessions: Sessions;
+  reports: Reports;
+  events: EventLog;
+  cluster: ClusterFacts;
+  log: Log;
+}
+
+/** Pause before a report is tried again while Redis or the store is away. */
+const retryMs = 250;
+
+export function nodeService(handlers: Handlers, deps: NodeGrpcDeps): GrpcService {
+  const { nodes, cluster } = deps;
+  const implementation: NodeServiceServer = {
+    register: handlers.unary(async ({ node }) => {
+      const nodeId = await nodes.register(registrationFromProto(node));
+      return { nodeId, ...cluster, ...nodes.lease };
+    }),
+    deregister: handlers.unary(async ({ nodeId }) => {
+      await nodes.deregister(parseId("node", nodeId, "nodeId"));
+      return {};
+    }),
+    session: handlers.bidi((requests, context) => session(deps, requests, context)),
+    updateStatus: handlers.unary(async ({ nodeId, incarnation, usage }) => {
+      await nodes.heartbeat(parseId("node", nodeId, "nodeId"), incarnation, usage);
+      return { leaseMs: nodes.lease.leaseMs };
+    }),
+    listNodes: handlers.unary(async ({ state }) => {
+      const wanted = state === WireState.UNSPECIFIED ? undefined : nodeStateFromProto(state);
+      const all = await nodes.list();
+      return {
+        nodes: all.filter((node) => wanted === undefined || node.state === wanted).map(nodeToProto),
+      };
+    }),
+    getNode: handlers.unary(async ({ nodeId }) =>
+      nodeToProto(await nodes.get(parseId("node", nodeId, "nodeId"))),
+    ),
+    drainNode: handlers.unary(async ({ nodeId, undo, deadlineMs }) => {
+      if (deadlineMs !== 0)
+        throw new Fault("unimplemented", "a drain's deadline is not built yet", {
+          field: "deadlineMs",
+        });
+      return nodeToProto(await nodes.drain(parseId("node", nodeId, "nodeId"), undo));
+    }),
+  };
+  return { definition: NodeServiceService, handlers: { ...implementation } };
+}
+
+/** One session: hello first, then heartbeats, reports and log replies until it breaks. */
+async function* session(
+  deps: NodeGrpcDeps,
+  requests: AsyncIterable<SessionRequest>,
+  context: CallContext,
+): AsyncGenerator<SessionResponse> {
+  const { nodes, sessions, log } = deps;
+  const incoming = requests[Symbol.asyncIterator]();
+  const first = await incoming.next();
+  const hello = first.done === true ? undefined : first.value.body;
+  if (hello?.$case !== "hello") {
+    throw new Fault("invalid_argument", "hello: must be the first message of a session", {
+      field: "hello",
+    });
+  }
+  const nodeId = parseId("node", hello.value.nodeId, "hello.nodeId");
+  const { incarnation, held } = hello.value;
+  const disowned = await nodes.hello(nodeId, incarnation, held);
+  const current = sessions.open(nodeId, incarnation);
+  // Cancel wishes reach the replica that has the session as events.
+  const stopListening = deps.events.listen((event) => {
+    if (
+      event.kind === "task.cancel_requested" &&
+      event.nodeId === nodeId &&
+      event.taskId !== undefined
+    ) {
+      current.send({ $case: "cancel", value: { taskId: event.taskId, attempt: event.attempt } });
+    }
+  });
+  log.info({ nodeId, held: held.length, disowned: disowned.length }, "session opened");
+  const reading = readAll(deps, current, incoming, context.signal).then(
+    () => current.close(),
+    (error: unknown) => current.close(Fault.from(error)),
+  );
+  try {
+    yield { body: { $case: "welcome", value: { ...nodes.lease, disowned } } };
+    yield* current.down;
+  } finally {
+    stopListening();
+    const wasCurrent = sessions.forget(current);
+    log.info({ nodeId }, "session ended");
+    if (wasCurrent) {
+      nodes.suspect(nodeId, incarnation).catch((error: unknown) => {
+        log.warn({ err: error, nodeId }, "probing a node failed");
+      });
+    }
+  }
+  await reading;
+}
+
+async function readAll(
+  deps: NodeGrpcDeps,
+  current: Session,
+  incoming: AsyncIterator<SessionRequest>,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const next = await incoming.next();
+    if (next.done === true) return;
+    const { body } = next.value;
+    switch (body?.$case) {
+      case "heartbeat":
+        await deps.nodes.heartbeat(current.nodeId, current.incarnation, body.value);
+        break;
+      case "report":
+        void takeReport(deps, current, body.value, signal);
+        break;
+      case "log":
+        current.onLogReply(body.value);
+        break;
+      default:
+        throw new Fault("invalid_argument", "a message of the session has no body", {
+          field: "body",
+        });
+    }
+  }
+}
+
+/** Applies a report until it is in the record, then acknowledges it. */
+async function takeReport(
+  deps: NodeGrpcDeps,
+  current: Session,
+  report: AttemptReport,
+  signal: AbortSignal,
+): Promise<void> {
+  const { log } = deps;
+  const { reportId, taskId, attempt } = report;
+  while (!signal.aborted) {
+    try {
+      const { stale } = await deps.reports.take(current.nodeId, report);
+      if (stale)
+        log.warn(
+          { nodeId: current.nodeId, taskId, attempt },
+          "refused a report of a stale attempt",
+        );
+      current.send({ $case: "ack", value: { reportId, stale } });
+      return;
+    } catch (error) {
+      log.warn({ err: error, nodeId: current.nodeId, taskId, attempt }, "taking a report failed");
+      if (error instanceof Fault && error.code === "invalid_argument") {
+        current.send({ $case: "ack", value: { reportId, stale: true } });
+        return;
+      }
+      await Bun.sleep(retryMs);
+    }
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * Nodes as the cluster sees them: who is a member, whose lease is alive, and what
+ * happens to the tasks of one that is lost. A broken session is a suspicion and
+ * leads to a probe; an expired lease, or a dead port, is the verdict.
+ */
+import { ChannelCredentials } from "@grpc/grpc-js";
+import { HealthServiceClient } from "@spear/proto/gen/spear/spearlet/v1/spearlet.ts";
+import type { HeldAttempt } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import type { Clock } from "@spear/shared/clock.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import { unary } from "@spear/shared/grpc/client.ts";
+import type { IdSource, NodeId, TaskId } from "@spear/shared/ids.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { Node, NodeUsage } from "@spear/shared/node.ts";
+import { redisFault } from "@spear/shared/redis/client.ts";
+import { isPlaced } from "@spear/shared/state.ts";
+import type { Dispatcher } from "../scheduler/dispatch.ts";
+import type { TaskRecords } from "../tasks/redis.ts";
+import type { Reports } from "../tasks/reports.ts";
+import type { NodeRecords, Registration } from "./redis.ts";
+
+const probeMs = 400;
+
+export interface Lease {
+  leaseMs: number;
+  heartbeatMs: number;
+}
+
+export class Nodes {
+  readonly #records: NodeRecords;
+  readonly #tasks: TaskRecords;
+  readonly #reports: Reports;
+  readonly #dispatcher: Dispatcher;
+  readonly #clock: Clock;
+  readonly #ids: IdSource;
+  readonly #log: Log;
+  readonly lease: Lease;
+
+  constructor(deps: {
+    records: NodeRecords;
+    tasks: TaskRecords;
+    reports: Reports;
+    dispatcher: Dispatcher;
+    clock: Clock;
+    ids: IdSource;
+    log: Log;
+    lease: Lease;
+  }) {
+    this.#records = deps.records;
+    this.#tasks = deps.tasks;
+    this.#reports = deps.reports;
+    this.#dispatcher = deps.dispatcher;
+    this.#clock = deps.clock;
+    this.#ids = deps.ids;
+    this.#log = deps.log;
+    this.lease = deps.lease;
+  }
+
+  /** Makes a node known; a new one gets its id here. */
+  async register(node: Omit<Registration, "id"> & { id: NodeId | undefined }): Promise<NodeId> {
+    const id = node.id ?? this.#ids.next("node");
+    const code = await this.#records.register(
+      { ...node, id },
+      this.#clock.nowMs(),
+      this.lease.leaseMs,
+    );
+    this.#log.info({ nodeId: id, name: node.name, code }, "node registered");
+    return id;
+  }
+
+  /**
+   * A session begins: settles what the node holds against what the records say.
+   * What an earlier run held and this one does not goes back to pending; what the
+   * node holds and the records gave to others is answered as disowned.
+   */
+  async hello(
+    id: NodeId,
+    incarnation: string,
+    held: readonly HeldAttempt[],
+  ): Promise<HeldAttempt[]> {
+    const code = await this.#records.heartbeat(
+      id, incarnation, undefined, this.#clock.nowMs(), this.lease.leaseMs, true,
+    ); // prettier-ignore
+    if (code === "missing") throw nodeNotFound(id);
+    if (code === "stale") throw staleIncarnation(id);
+    const holds = new Map(held.map((one) => [one.taskId, one.attempt]));
+    for (const record of await this.#tasks.getMany(await this.#tasks.heldBy(id))) {
+      const { task } = record;
+      if (task.nodeId !== id || !isPlaced(task.state)) continue;
+      if (holds.get(task.id) === task.attempt || record.committing !== undefined) continue;
+      // Assigned ones may still be in its queue; running ones are lost.
+      if (task.state === "assigned") continue;
+      await this.#reports.requeue(task.id as TaskId, task.attempt, id, "node_restarted");
+    }
+    const disowned: HeldAttempt[] = [];
+    for (const one of held) {
+      const record = await this.#tasks.get(one.taskId as TaskId);
+      const task = record?.task;
+      const owns = task?.nodeId === id && task.attempt === one.attempt && isPlaced(task.state);
+      if (!owns) disowned.push(one);
+    }
+    return disowned;
+  }
+
+  /** Renews a lease. Throws `node_not_found`, `stale_incarnation`, or `conflict` if it was given up. */
+  async heartbeat(id: NodeId, incarnation: string, usage: NodeUsage | undefined): Promise<void> {
+    const code = await this.#records.heartbeat(
+      id,
+      incarnation,
+      usage,
+      this.#clock.nowMs(),
+      this.lease.leaseMs,
+    );
+    if (code === "missing") throw nodeNotFound(id);
+    if (code === "stale") throw staleIncarnation(id);
+    if (code === "down") {
+      throw new Fault("conflict", `node ${id} was given up; it must open a new session`, {
+        help: "register again and say hello",
+      });
+    }
+  }
+
+  /** Takes a node out; its tasks go elsewhere. Throws `node_not_found`. */
+  async deregister(id: NodeId): Promise<void> {
+    const code = await this.#records.setState(id, "left", "deregistered", this.#clock.nowMs());
+    if (code === "missing") throw nodeNotFound(id);
+    await this.#moveTasks(id, "node_left");
+    await this.#dispatcher.forget(id);
+  }
+
+  /** Stops (or, with `undo`, again starts) giving a node new tasks. Throws `node_not_found`. */
+  async drain(id: NodeId, undo: boolean): Promise<Node> {
+    const node = await this.get(id);
+    if (node.state === "down" || node.state === "left") {
+      throw new Fault("conflict", `node ${id} is ${node.state}`, { field: "nodeId" });
+    }
+    await this.#records.setState(
+      id,
+      undo ? "ready" : "draining",
+      undo ? "undrain" : "drain",
+      this.#clock.nowMs(),
+    );
+    return this.get(id);
+  }
+
+  async list(): Promise<Node[]> {
+    try {
+      return await this.#records.list();
+    } catch (error) {
+      throw redisFault(error);
+    }
+  }
+
+  /** Throws `node_not_found`. */
+  async get(id: NodeId): Promise<Node> {
+    let node: Node | undefined;
+    try {
+      node = await this.#records.get(id);
+    } catch (error) {
+      throw redisFault(error);
+    }
+    if (node === undefined) throw nodeNotFound(id);
+    return node;
+  }
+
+  /** A session broke without a goodbye: if nobody listens any more, the node is gone. */
+  async suspect(id: NodeId, incarnation: string): Promise<void> {
+    const node = await this.#records.get(id);
+    if (node === undefined || node.incarnation !== incarnation) return;
+    if (node.state !== "ready" && node.state !== "draining") return;
+    if (await refusesConnections(node.grpcAddress)) {
+      this.#log.warn({ nodeId: id }, "session broke and nobody listens: node is down");
+      await this.giveUp(id, { incarnation }, "session_broken");
+    }
+  }
+
+  /** Gives up nodes whose lease ran out. Idempotent; safe on any replica. */
+  async giveUpExpired(): Promise<void> {
+    for (const id of await this.#records.expired(this.#clock.nowMs())) {
+      await this.giveUp(id, { ifExpired: true }, "lease_expired");
+    }
+  }
+
+  /** The verdict: the node is down and its tasks go to others. */
+  async giveUp(
+    id: NodeId,
+    only: { incarnation?: string; ifExpired?: boolean },
+    reason: string,
+  ): Promise<void> {
+    const code = await this.#records.setState(id, "down", reason, this.#clock.nowMs(), only);
+    if (code === "ok") this.#log.warn({ nodeId: id, reason }, "node is down");
+    if (code === "ok" || code === "again") await this.#moveTasks(id, "node_lost");
+  }
+
+  /** Moves whatever a node that is down or gone still holds; repeats do no harm. */
+  async #moveTasks(id: NodeId, reason: string): Promise<void> {
+    for (const record of await this.#tasks.getMany(await this.#tasks.heldBy(id))) {
+      const { task } = record;
+      if (record.committing !== undefined || task.nodeId !== id) continue;
+      await this.#reports.requeue(task.id as TaskId, task.attempt, id, reason, {
+        code: reason,
+        message: `node ${id} was lost while it had the task`,
+      });
+    }
+  }
+
+  /** Repairs what a crash of SMS left: tasks held by nodes that are no longer there. */
+  async moveLeftBehind(): Promise<void> {
+    for (const node of await this.#records.list()) {
+      if (node.state === "down" || node.state === "left")
+        await this.#moveTasks(node.id as NodeId, "node_lost");
+    }
+  }
+}
+
+/** True if the address actively refuses: nobody listens there. Silence is not refusal. */
+async function refusesConnections(address: string): Promise<boolean> {
+  const client = new HealthServiceClient(address, ChannelCredentials.createInsecure());
+  try {
+    await unary(client, client.getHealth, {}, { timeoutMs: probeMs });
+    return false;
+  } catch (error) {
+    return error instanceof Fault && /ECONNREFUSED|ENOENT/.test(error.message);
+  } finally {
+    client.close();
+  }
+}
+
+function nodeNotFound(id: NodeId): Fault {
+  return new Fault("node_not_found", `there is no node ${id}`, {
+    field: "nodeId",
+    help: "list nodes with: spear node ls",
+  });
+}
+
+function staleIncarnation(id: NodeId): Fault {
+  return new Fault("stale_incarnation", `a newer run of node ${id} has registered`, {
+    help: "two SPEARlets must not share a data directory",
+  });
+}

@@ -1,0 +1,171 @@
+/** Node records, leases and reservations in Redis: the typed wrapper of their scripts. */
+import type { NodeId } from "@spear/shared/ids.ts";
+import type {
+  Capacity,
+  Node,
+  NodeFacts,
+  NodeState,
+  NodeUsage,
+  RuntimeInfo,
+} from "@spear/shared/node.ts";
+import type { Keys } from "@spear/shared/redis/keys.ts";
+import { Script } from "@spear/shared/redis/script.ts";
+import type { Redis } from "ioredis";
+import { extrasText } from "../tasks/record.ts";
+import { preamble } from "../tasks/redis.ts";
+import heartbeatLua from "./heartbeat.lua" with { type: "text" };
+import registerLua from "./register.lua" with { type: "text" };
+import standingLua from "./standing.lua" with { type: "text" };
+
+const register = new Script<[string]>("node_register", 1, preamble + registerLua);
+const heartbeat = new Script<[string]>("node_heartbeat", 1, preamble + heartbeatLua);
+const standing = new Script<[string, string]>("node_standing", 1, preamble + standingLua);
+
+/** What a node says of itself when it registers. */
+export interface Registration {
+  id: NodeId;
+  name: string;
+  incarnation: string;
+  httpAddress: string;
+  grpcAddress: string;
+  capacity: Capacity;
+  labels: Record<string, string>;
+  runtimes: RuntimeInfo[];
+  facts: NodeFacts;
+}
+
+/** The part of a registration that no script reads. */
+type Document = Omit<Registration, "id" | "incarnation">;
+
+const noUsage: NodeUsage = { cpu: 0, memoryBytes: 0, running: 0, diskFreeBytes: 0, load1: 0 };
+
+export class NodeRecords {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #eventsKept: number;
+
+  constructor(redis: Redis, keys: Keys, eventsKept: number) {
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#eventsKept = eventsKept;
+  }
+
+  async register(
+    node: Registration,
+    nowMs: number,
+    leaseMs: number,
+  ): Promise<"new" | "same" | "restarted"> {
+    const { id, incarnation, ...document } = node;
+    const [code] = await register.run(
+      this.#redis,
+      [this.#keys.seq],
+      [
+        nowMs,
+        this.#eventsKept,
+        id,
+        incarnation,
+        Math.round(node.capacity.cpu * 1000),
+        node.capacity.memoryBytes,
+        node.capacity.slots,
+        extrasText(node.capacity.extras),
+        JSON.stringify(document satisfies Document),
+        leaseMs,
+      ],
+    );
+    return code as "new" | "same" | "restarted";
+  }
+
+  /** Renews the lease. `revive` makes a node that was given up ready again. */
+  async heartbeat(
+    id: NodeId,
+    incarnation: string,
+    usage: NodeUsage | undefined,
+    nowMs: number,
+    leaseMs: number,
+    revive = false,
+  ): Promise<"ok" | "missing" | "stale" | "down"> {
+    const [code] = await heartbeat.run(
+      this.#redis,
+      [this.#keys.seq],
+      [
+        nowMs,
+        this.#eventsKept,
+        id,
+        incarnation,
+        usage === undefined ? "" : JSON.stringify(usage),
+        leaseMs,
+        revive ? "revive" : "",
+      ],
+    );
+    return code as "ok" | "missing" | "stale" | "down";
+  }
+
+  /** Changes the standing; see standing.lua. */
+  async setState(
+    id: NodeId,
+    to: NodeState,
+    reason: string,
+    nowMs: number,
+    only: { incarnation?: string; ifExpired?: boolean } = {},
+  ): Promise<"ok" | "again" | "missing" | "stale" | "alive"> {
+    const [code] = await standing.run(
+      this.#redis,
+      [this.#keys.seq],
+      [
+        nowMs,
+        this.#eventsKept,
+        id,
+        to,
+        only.incarnation ?? "",
+        reason,
+        only.ifExpired === true ? "expired" : "",
+      ],
+    );
+    return code as "ok" | "again" | "missing" | "stale" | "alive";
+  }
+
+  /** All node ids, oldest first. */
+  ids(): Promise<NodeId[]> {
+    return this.#redis.zrangebylex(this.#keys.nodes, "-", "+") as Promise<NodeId[]>;
+  }
+
+  /** Nodes whose lease should have run out by now. */
+  expired(nowMs: number): Promise<NodeId[]> {
+    return this.#redis.zrangebyscore(this.#keys.leases, "-inf", nowMs, "LIMIT", 0, 1000) as Promise<
+      NodeId[]
+    >;
+  }
+
+  async get(id: NodeId): Promise<Node | undefined> {
+    return decodeNode(id, await this.#redis.hgetall(this.#keys.node(id)));
+  }
+
+  async list(): Promise<Node[]> {
+    const nodes = await Promise.all((await this.ids()).map((id) => this.get(id)));
+    return nodes.filter((node) => node !== undefined);
+  }
+}
+
+function decodeNode(id: NodeId, hash: Record<string, string>): Node | undefined {
+  if (hash["st"] === undefined || hash["doc"] === undefined) return undefined;
+  const document = JSON.parse(hash["doc"]) as Document;
+  const extras: Record<string, number> = {};
+  for (const [field, value] of Object.entries(hash)) {
+    if (field.startsWith("ux:")) extras[field.slice(3)] = Number(value);
+  }
+  return {
+    id,
+    ...document,
+    state: hash["st"] as NodeState,
+    incarnation: hash["inc"] ?? "",
+    reserved: {
+      cpu: Number(hash["uc"]) / 1000,
+      memoryBytes: Number(hash["um"]),
+      slots: Number(hash["us"]),
+      extras,
+    },
+    usage: hash["use"] === undefined ? noUsage : (JSON.parse(hash["use"]) as NodeUsage),
+    registeredAtMs: Number(hash["reg"]),
+    lastSeenAtMs: Number(hash["seen"]),
+  };
+}

@@ -1,0 +1,38 @@
+/** Nodes between their schemas and protobuf. */
+import { nodeStateToProto } from "@spear/proto/enums.ts";
+import { Node as WireNode } from "@spear/proto/gen/spear/common/v1/node.ts";
+import { check } from "@spear/shared/check.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import { type NodeId, parseId } from "@spear/shared/ids.ts";
+import { Capacity, type Node } from "@spear/shared/node.ts";
+import type { Registration } from "./redis.ts";
+
+export function nodeToProto(node: Node): WireNode {
+  return WireNode.fromPartial({ ...node, state: nodeStateToProto(node.state) });
+}
+
+/** A registration from the wire. Throws `invalid_argument` naming the field. */
+export function registrationFromProto(
+  node: WireNode | undefined,
+): Omit<Registration, "id"> & { id: NodeId | undefined } {
+  if (node === undefined)
+    throw new Fault("invalid_argument", "node: is missing", { field: "node" });
+  const required = ["name", "incarnation", "grpcAddress"] as const;
+  const missing = required.find((field) => node[field] === "");
+  if (missing !== undefined) {
+    throw new Fault("invalid_argument", `node.${missing}: is missing`, {
+      field: `node.${missing}`,
+    });
+  }
+  return {
+    id: node.id === "" ? undefined : parseId("node", node.id, "node.id"),
+    name: node.name,
+    incarnation: node.incarnation,
+    httpAddress: node.httpAddress,
+    grpcAddress: node.grpcAddress,
+    capacity: check(Capacity, node.capacity, "node.capacity"),
+    labels: node.labels,
+    runtimes: node.runtimes,
+    facts: node.facts ?? { hostname: "", os: "", arch: "", version: "", pid: 0, killMethod: "" },
+  };
+}

@@ -1,0 +1,180 @@
+/**
+ * SMS put together: Redis, records, scheduler, sessions and the two listeners.
+ * It keeps no state of its own; any number of it may run over one Redis.
+ */
+import { type Clock, systemClock } from "@spear/shared/clock.ts";
+import { Handlers, startGrpc } from "@spear/shared/grpc/server.ts";
+import { createHttp, startHttp } from "@spear/shared/http/server.ts";
+import { type IdSource, systemIds } from "@spear/shared/ids.ts";
+import { Loop } from "@spear/shared/lifecycle.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { Started } from "@spear/shared/program.ts";
+import { connectRedis, redactUrl } from "@spear/shared/redis/client.ts";
+import { Keys } from "@spear/shared/redis/keys.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import type { AnyElysia } from "elysia";
+import type { Redis } from "ioredis";
+import type { SmsConfig } from "./config.ts";
+import { EventLog } from "./events/events.ts";
+import { type EventHttpDeps, eventRoutes } from "./events/http.ts";
+import { jobService } from "./jobs/grpc.ts";
+import { nodeService } from "./nodes/grpc.ts";
+import { nodeRoutes } from "./nodes/http.ts";
+import { Nodes } from "./nodes/nodes.ts";
+import { NodeRecords } from "./nodes/redis.ts";
+import { Sessions } from "./nodes/sessions.ts";
+import { Dispatcher } from "./scheduler/dispatch.ts";
+import { Reconciler } from "./scheduler/reconcile.ts";
+import { Scheduler } from "./scheduler/scheduler.ts";
+import { ClusterView } from "./scheduler/view.ts";
+import { taskService } from "./tasks/grpc.ts";
+import { type TaskHttpDeps, taskRoutes } from "./tasks/http.ts";
+import { TaskLogs } from "./tasks/logs.ts";
+import { OutputPublisher } from "./tasks/outputs.ts";
+import { TaskRecords } from "./tasks/redis.ts";
+import { Reports } from "./tasks/reports.ts";
+import { Tasks } from "./tasks/tasks.ts";
+import packageJson from "../package.json" with { type: "json" };
+
+/** Largest JSON body: a bulk submit of 10,000 small specs fits. */
+const maxBodyBytes = 16 << 20;
+
+export interface SmsDeps {
+  log: Log;
+  clock?: Clock;
+  ids?: IdSource;
+}
+
+/** What the routes call; the OpenAPI document is made from routes over services that are never called. */
+export type SmsServices = TaskHttpDeps & EventHttpDeps & { nodes: Nodes };
+
+/** The REST application over its services. */
+export function smsHttp(
+  services: SmsServices,
+  ready: () => Promise<Record<string, true | string>>,
+): AnyElysia {
+  return createHttp(
+    {
+      title: "SPEAR SMS",
+      description: "Control plane of a SPEAR cluster: tasks, nodes and events.",
+      version: packageJson.version,
+      log: services.log,
+      maxBodyBytes,
+      ready,
+    },
+    [taskRoutes(services), nodeRoutes(services), eventRoutes(services)],
+  );
+}
+
+/** Starts SMS. Throws `unavailable` if Redis does not answer or an address is taken. */
+export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> {
+  const { log } = deps;
+  const clock = deps.clock ?? systemClock;
+  const ids = deps.ids ?? systemIds;
+  const stack = new AsyncDisposableStack();
+  try {
+    const keys = new Keys(config.namespace);
+    const redis = connection(stack, config.redisUrl, "commands", log);
+    const reader = connection(stack, config.redisUrl, "blocking", log);
+    const queueRedis = connection(stack, config.redisUrl, "blocking", log);
+    await answering(redis, config.redisUrl);
+
+    const records = new TaskRecords(redis, keys, config.eventsKept);
+    const nodeRecords = new NodeRecords(redis, keys, config.eventsKept);
+    const events = stack.use(new EventLog(redis, reader, keys, log));
+    await events.start();
+    const dispatcher = stack.use(new Dispatcher(queueRedis, keys.queuePrefix, log));
+    const view = new ClusterView(nodeRecords);
+    await view.refreshAll();
+    const scheduler = stack.use(
+      new Scheduler({ records, view, dispatcher, events, clock, policy: "binpack", log }),
+    );
+    const outputs = new OutputPublisher(config.storeUrl);
+    const reports = new Reports({
+      records,
+      outputs,
+      clock,
+      log,
+      nodeFaultLimit: config.nodeFaultLimit,
+    });
+    const sessions = new Sessions();
+    const tasks = new Tasks({ records, scheduler, dispatcher, clock, ids });
+    const logs = new TaskLogs({ tasks, events, sessions });
+    const lease = { leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs };
+    const nodes = new Nodes({
+      records: nodeRecords,
+      tasks: records,
+      reports,
+      dispatcher,
+      clock,
+      ids,
+      log,
+      lease,
+    });
+    const reconciler = new Reconciler({ tasks: records, nodes, reports, dispatcher, clock });
+    stack.use(new Loop("reconciler", config.reconcileMs, log, (signal) => reconciler.step(signal)));
+
+    const ready = async (): Promise<Record<string, true | string>> => ({
+      redis: await redis.ping().then(
+        () => true as const,
+        () => "does not answer",
+      ),
+    });
+    const http = stack.use(
+      startHttp(
+        smsHttp({ tasks, logs, events, nodes, log }, ready),
+        config.httpListen,
+        maxBodyBytes * 2,
+      ),
+    );
+    const handlers = new Handlers(log);
+    const cluster = {
+      redisUrl: config.redisUrl,
+      queuePrefix: keys.queuePrefix,
+      storeUrl: config.storeUrl,
+    };
+    const grpc = stack.use(
+      await startGrpc(config.grpcListen, [
+        nodeService(handlers, { nodes, sessions, reports, events, cluster, log }),
+        taskService(handlers, { tasks, logs, events }),
+        jobService(handlers),
+      ]),
+    );
+    stack.defer(() => sessions.closeAll());
+    log.info(
+      { http: http.address, grpc: grpc.address, redis: redactUrl(config.redisUrl) },
+      "sms is ready",
+    );
+    const owned = stack.move();
+    return {
+      http: http.address,
+      grpc: grpc.address,
+      [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+function connection(
+  stack: AsyncDisposableStack,
+  url: string,
+  kind: "commands" | "blocking",
+  log: Log,
+): Redis {
+  const redis = connectRedis(url, kind, log);
+  stack.defer(() => redis.disconnect());
+  return redis;
+}
+
+async function answering(redis: Redis, url: string): Promise<void> {
+  try {
+    await redis.ping();
+  } catch (error) {
+    throw new Fault("unavailable", `Redis at ${redactUrl(url)} does not answer`, {
+      help: "check that redis-server runs there, or give its address with --redis-url",
+      cause: error,
+    });
+  }
+}

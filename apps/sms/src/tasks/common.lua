@@ -1,0 +1,85 @@
+-- Shared by every script that changes a task or a node. Prepended after the keys
+-- and the TRANSITIONS table; the caller sets NOW (ms) and KEEP (events kept).
+--
+-- A task's record is a hash with short fields:
+--   s state     a attempt    n node       q seq        h history (an event a line)
+--   j job       sp spec      r runtime    c class      k rank in its class
+--   nc milli cpu needed      nm memory needed          nx extras needed, "gpu=1 fpga=2"
+--   ca created  aa assigned  sa started   fa finished  nb not before
+--   x exit code sg signal    f failure    u usage      o outputs    fl failures
+--   cr cancel requested      cm attempt whose outputs are being committed
+--   nf faults of nodes       nn name
+-- A node's record: st state, inc incarnation, cc cm cs capacity (milli cpu, memory,
+-- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras.
+
+-- Appends an event and returns its seq and its line. Empty members are "-".
+local function emit(kind, task, job, node, attempt, from, to, reason, exit)
+  local seq = redis.call('INCR', SEQ)
+  local line = table.concat({NOW, kind, task, job, node, attempt, from, to, reason, exit}, ' ')
+  redis.call('XADD', EVENTS, 'MAXLEN', '~', KEEP, seq .. '-0', 'e', line)
+  return seq, seq .. ' ' .. line .. '\n'
+end
+
+local function or_dash(value)
+  if value == false or value == nil or value == '' then return '-' end
+  return value
+end
+
+-- "gpu=1 fpga=2" → {gpu=1, fpga=2}
+local function extras_of(text)
+  local extras = {}
+  for name, count in string.gmatch(text or '', '([%w-]+)=(%d+)') do extras[name] = tonumber(count) end
+  return extras
+end
+
+-- Takes what a task needs from a node; false and nothing taken if it does not fit (T4).
+local function reserve(node, cpu, memory, extras)
+  local key = node_key(node)
+  local have = redis.call('HMGET', key, 'st', 'cc', 'cm', 'cs', 'uc', 'um', 'us')
+  if have[1] ~= 'ready' then return false end
+  if tonumber(have[5]) + cpu > tonumber(have[2]) or tonumber(have[6]) + memory > tonumber(have[3])
+      or tonumber(have[7]) + 1 > tonumber(have[4]) then
+    return false
+  end
+  local wanted = extras_of(extras)
+  for name, count in pairs(wanted) do
+    local extra = redis.call('HMGET', key, 'cx:' .. name, 'ux:' .. name)
+    if (tonumber(extra[2] or 0) or 0) + count > (tonumber(extra[1] or 0) or 0) then return false end
+  end
+  redis.call('HSET', key, 'uc', tonumber(have[5]) + cpu,
+    'um', string.format('%.0f', tonumber(have[6]) + memory), 'us', tonumber(have[7]) + 1)
+  for name, count in pairs(wanted) do redis.call('HINCRBY', key, 'ux:' .. name, count) end
+  return true
+end
+
+-- Gives back what a task holds of a node.
+local function release(node, task, cpu, memory, extras)
+  if redis.call('SREM', node_tasks_key(node), task) == 0 then return end
+  local key = node_key(node)
+  if redis.call('EXISTS', key) == 0 then return end
+  redis.call('HINCRBY', key, 'uc', -cpu)
+  redis.call('HINCRBY', key, 'um', string.format('%.0f', -memory))
+  redis.call('HINCRBY', key, 'us', -1)
+  for name, count in pairs(extras_of(extras)) do redis.call('HINCRBY', key, 'ux:' .. name, -count) end
+end
+
+-- Puts a task among those that wait for a node, or for a time first.
+local function await_node(task, class, rank, not_before)
+  if not_before > tonumber(NOW) then
+    redis.call('ZADD', DELAYED, not_before, task)
+  else
+    redis.call('ZADD', pending_class_key(class), rank, task)
+    redis.call('SADD', PENDING_CLASSES, class)
+  end
+end
+
+-- Takes a task from those that wait.
+local function no_longer_waits(task, class)
+  if redis.call('ZREM', pending_class_key(class), task) == 1 then
+    if redis.call('EXISTS', pending_class_key(class)) == 0 then
+      redis.call('SREM', PENDING_CLASSES, class)
+    end
+  else
+    redis.call('ZREM', DELAYED, task)
+  end
+end

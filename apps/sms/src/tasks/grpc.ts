@@ -1,0 +1,85 @@
+/** TaskService: parses, calls, encodes. */
+import { taskStateFromProto } from "@spear/proto/enums.ts";
+import { TaskServiceService, type TaskServiceServer } from "@spear/proto/gen/spear/sms/v1/task.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import type { GrpcService, Handlers } from "@spear/shared/grpc/server.ts";
+import { parseId } from "@spear/shared/ids.ts";
+import type { EventLog } from "../events/events.ts";
+import type { TaskLogs } from "./logs.ts";
+import type { Tasks } from "./tasks.ts";
+import { eventToProto, specFromProto, taskToProto } from "./wire.ts";
+
+export interface TaskGrpcDeps {
+  tasks: Tasks;
+  logs: TaskLogs;
+  events: EventLog;
+}
+
+const optional = <K extends string>(key: K, value: string) =>
+  (value === "" ? {} : { [key]: value }) as { [P in K]?: string };
+
+/** 0 means the default. Throws `invalid_argument` outside 1–1,000. */
+function pageSizeOf(value: number): number {
+  if (value === 0) return 100;
+  if (value >= 1 && value <= 1_000) return value;
+  throw new Fault("invalid_argument", "pageSize: must be 1 to 1,000", { field: "pageSize" });
+}
+
+/** "stdout", "stderr" or "" for both. */
+export function streamOf(value: string): string {
+  if (["", "stdout", "stderr"].includes(value)) return value;
+  throw new Fault("invalid_argument", "stream: must be stdout or stderr", { field: "stream" });
+}
+
+export function taskService(
+  handlers: Handlers,
+  { tasks, logs, events }: TaskGrpcDeps,
+): GrpcService {
+  const implementation: TaskServiceServer = {
+    submitTask: handlers.unary(async ({ spec, idempotencyKey }) =>
+      taskToProto(
+        await tasks.submit(specFromProto(spec), idempotencyKey === "" ? undefined : idempotencyKey),
+      ),
+    ),
+    submitTasks: handlers.unary(async ({ specs }) => ({
+      taskIds: await tasks.submitMany(specs.map(specFromProto)),
+    })),
+    getTask: handlers.unary(async ({ taskId }) =>
+      taskToProto(await tasks.get(parseId("task", taskId, "taskId"))),
+    ),
+    listTasks: handlers.unary(async (request) => {
+      const { tasks: page, nextPageToken } = await tasks.list({
+        states: request.states.map((state, index) => taskStateFromProto(state, `states.${index}`)),
+        labels: request.labels,
+        pageSize: pageSizeOf(request.pageSize),
+        ...optional("nodeId", request.nodeId),
+        ...optional("runtime", request.runtime),
+        ...optional("name", request.name),
+        ...optional("pageToken", request.pageToken),
+      });
+      return { tasks: page.map(taskToProto), nextPageToken: nextPageToken ?? "" };
+    }),
+    cancelTask: handlers.unary(async ({ taskId }) =>
+      taskToProto(await tasks.cancel(parseId("task", taskId, "taskId"))),
+    ),
+    watchTasks: handlers.serverStream(async function* ({ taskId, afterSeq }, { signal }) {
+      if (taskId !== "") await tasks.get(parseId("task", taskId, "taskId"));
+      const wanted = (event: { taskId?: string }) =>
+        taskId === "" ? event.taskId !== undefined : event.taskId === taskId;
+      for await (const event of events.follow(afterSeq, wanted, signal)) yield eventToProto(event);
+    }),
+    readLogs: handlers.serverStream((request, { signal }) =>
+      logs.read(
+        {
+          id: parseId("task", request.taskId, "taskId"),
+          stream: streamOf(request.stream),
+          follow: request.follow,
+          tailBytes: request.tailBytes,
+          attempt: request.attempt,
+        },
+        signal,
+      ),
+    ),
+  };
+  return { definition: TaskServiceService, handlers: { ...implementation } };
+}

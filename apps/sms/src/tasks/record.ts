@@ -1,0 +1,201 @@
+/** How a task's record is kept in Redis, and as what it is shown. */
+import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
+import { jobOfOne } from "@spear/shared/ids.ts";
+import type { TaskState } from "@spear/shared/state.ts";
+import type { Event, Failure, OutputObject, Runtime, Task, TaskSpec } from "@spear/shared/task.ts";
+import { runtimeOf, specDefaults } from "@spear/shared/task.ts";
+
+/** What a task takes from a node, in whole numbers that Lua adds up exactly. */
+export interface Need {
+  cpuMilli: number;
+  memoryBytes: number;
+  extras: Readonly<Record<string, number>>;
+}
+
+/** What a spec needs, defaults filled in. */
+export function needOf(spec: TaskSpec): Need {
+  return {
+    cpuMilli: Math.round((spec.resources?.cpu ?? specDefaults.cpu) * 1000),
+    memoryBytes: spec.resources?.memoryBytes ?? specDefaults.memoryBytes,
+    extras: spec.resources?.extras ?? {},
+  };
+}
+
+/** `{gpu: 1}` → "gpu=1", names in order, as the scripts read it. */
+export function extrasText(extras: Readonly<Record<string, number>>): string {
+  return Object.entries(extras)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, count]) => `${name}=${count}`)
+    .join(" ");
+}
+
+/**
+ * The class of equal need: tasks of one class fit on the same nodes, so that if
+ * one can't be placed, none can, however many wait.
+ */
+export function classOf(spec: TaskSpec): string {
+  const need = needOf(spec);
+  const text = JSON.stringify([
+    runtimeOf(spec),
+    need.cpuMilli,
+    need.memoryBytes,
+    extrasText(need.extras),
+    spec.nodeId ?? "",
+    spec.constraints ?? [],
+    spec.affinities ?? [],
+    spec.sandbox ?? "",
+  ]);
+  return Bun.hash(text).toString(36);
+}
+
+/** Waiting time that one point of priority is worth, in milliseconds (ageing). */
+const priorityPointMs = 10_000;
+
+/**
+ * Rank among those that wait; the lowest goes first. It never changes: a point of
+ * priority is a fixed head start, so whatever waits long enough comes first.
+ */
+export function rankOf(spec: TaskSpec, createdAtMs: number): number {
+  return createdAtMs - (spec.priority ?? specDefaults.priority) * priorityPointMs;
+}
+
+const fields = [
+  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf",
+] as const; // prettier-ignore
+export const recordFields: string[] = [...fields];
+
+/** A task with what only SMS needs to know of it. */
+export interface TaskRecord {
+  task: Task;
+  /** Attempt whose outputs are being committed. */
+  committing: number | undefined;
+  /** Nodes that were lost or failed under it. */
+  nodeFaults: number;
+}
+
+/** The record from the values of `recordFields`; undefined if there is none. */
+export function decodeRecord(
+  id: TaskId,
+  values: readonly (string | null)[],
+): TaskRecord | undefined {
+  const at = (field: (typeof fields)[number]): string | undefined =>
+    values[fields.indexOf(field)] ?? undefined;
+  const state = at("s") as TaskState | undefined;
+  if (state === undefined) return undefined;
+  const number = (field: (typeof fields)[number]): number | undefined => {
+    const value = at(field);
+    return value === undefined ? undefined : Number(value);
+  };
+  const json = <T>(field: (typeof fields)[number]): T | undefined => {
+    const value = at(field);
+    return value === undefined ? undefined : (JSON.parse(value) as T);
+  };
+  const optional = <K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } =>
+    (value === undefined || value === "" ? {} : { [key]: value }) as { [P in K]?: V };
+  const committing = number("cm");
+  const outputs =
+    committing === undefined || state === "succeeded" ? (json<OutputObject[]>("o") ?? []) : [];
+  return {
+    committing,
+    nodeFaults: number("nf") ?? 0,
+    task: {
+      id,
+      jobId: at("j") ?? jobOfOne(id),
+      name: at("nn") ?? id.slice(-8).toLowerCase(),
+      spec: withoutSecrets(json<TaskSpec>("sp") ?? {}),
+      state,
+      attempt: number("a") ?? 0,
+      runtime: at("r") as Runtime,
+      seq: number("q") ?? 0,
+      createdAtMs: number("ca") ?? 0,
+      cancelRequested: at("cr") === "1",
+      outputs,
+      failures: number("fl") ?? 0,
+      ...optional("nodeId", at("n")),
+      ...optional("assignedAtMs", number("aa")),
+      ...optional("startedAtMs", number("sa")),
+      ...optional("finishedAtMs", number("fa")),
+      ...optional("exitCode", number("x")),
+      ...optional("signal", at("sg")),
+      ...optional("failure", json<Failure>("f")),
+      ...optional("usage", json<{ cpuMs: number; maxMemoryBytes: number }>("u")),
+    },
+  };
+}
+
+/** A spec fit to be shown: names of secrets stay, values go. */
+function withoutSecrets(spec: TaskSpec): TaskSpec {
+  if (spec.secrets === undefined) return spec;
+  return {
+    ...spec,
+    secrets: Object.fromEntries(Object.keys(spec.secrets).map((name) => [name, "***"])),
+  };
+}
+
+/** An event from its line `atMs kind task job node attempt from to reason exit`. */
+export function decodeEvent(seq: number, line: string): Event {
+  const [atMs, kind, taskId, jobId, nodeId, attempt, from, to, reason, exit] = line.split(" ");
+  const named = <K extends string>(key: K, value: string | undefined) =>
+    (value === undefined || value === "-" ? {} : { [key]: value }) as { [P in K]?: string };
+  return {
+    seq,
+    atMs: Number(atMs),
+    kind: kind ?? "",
+    ...named("taskId", taskId),
+    ...named("jobId", jobId),
+    ...named("nodeId", nodeId),
+    attempt: Number(attempt),
+    from: from === "-" ? "" : (from ?? ""),
+    to: to ?? "",
+    reason: reason ?? "",
+    ...(exit === undefined || exit === "-" ? {} : { exitCode: Number(exit) }),
+  };
+}
+
+/** What `submit` writes. */
+export interface NewTask {
+  id: TaskId;
+  jobId: JobId;
+  spec: TaskSpec;
+  idempotencyKey: string | undefined;
+  /** Node to try at once. */
+  nodeId: NodeId | undefined;
+}
+
+/** What `submit` did. */
+export interface Submitted {
+  created: boolean;
+  id: TaskId;
+  state: TaskState;
+  attempt: number;
+  /** Node it was assigned to. */
+  nodeId: NodeId | undefined;
+  /** Sequence number of its last event. */
+  seq: number;
+  atMs: number;
+}
+
+/** The task as its submit left it. */
+export function newTask(submitted: Submitted, spec: TaskSpec): Task {
+  const { id, state, attempt, nodeId, seq, atMs } = submitted;
+  return {
+    id,
+    jobId: jobOfOne(id),
+    name: nameOf(id, spec),
+    spec: withoutSecrets(spec),
+    state,
+    attempt,
+    runtime: runtimeOf(spec),
+    seq,
+    createdAtMs: atMs,
+    cancelRequested: false,
+    outputs: [],
+    failures: 0,
+    ...(nodeId === undefined ? {} : { nodeId, assignedAtMs: atMs }),
+  };
+}
+
+/** A task's name: the spec's, else the tail of its id. */
+export function nameOf(id: TaskId, spec: TaskSpec): string {
+  return spec.name ?? id.slice(-8).toLowerCase();
+}

@@ -1,0 +1,299 @@
+/**
+ * Task records in Redis. Every change is one script (T2–T5); this file is their
+ * typed wrapper and the reads beside them.
+ */
+import type { NodeId, TaskId } from "@spear/shared/ids.ts";
+import { type Keys, keysLua } from "@spear/shared/redis/keys.ts";
+import { Script } from "@spear/shared/redis/script.ts";
+import { transitionsLua, type TaskState } from "@spear/shared/state.ts";
+import type { Event, OutputObject, TaskSpec } from "@spear/shared/task.ts";
+import { runtimeOf } from "@spear/shared/task.ts";
+import type { Redis } from "ioredis";
+import cancelLua from "./cancel.lua" with { type: "text" };
+import commitLua from "./commit.lua" with { type: "text" };
+import commonLua from "./common.lua" with { type: "text" };
+import promoteLua from "./promote.lua" with { type: "text" };
+import {
+  classOf,
+  decodeEvent,
+  decodeRecord,
+  extrasText,
+  nameOf,
+  needOf,
+  type NewTask,
+  type Submitted,
+  rankOf,
+  recordFields,
+  type TaskRecord,
+} from "./record.ts";
+import submitLua from "./submit.lua" with { type: "text" };
+import transitionLua from "./transition.lua" with { type: "text" };
+
+/** Put before every script of SMS: keys, state machine, events, reservations. */
+export const preamble = `${keysLua}${transitionsLua}local NOW, KEEP = ARGV[1], ARGV[2]\n${commonLua}\n`;
+
+const idempotencyMs = 24 * 3_600_000;
+
+const submit = new Script<[string, string, string, number, string, number]>(
+  "submit",
+  3,
+  preamble + submitLua,
+);
+const transition = new Script<[string, number, string, string]>(
+  "transition",
+  2,
+  preamble + transitionLua,
+);
+const commit = new Script<[string]>("commit", 2, preamble + commitLua);
+const cancel = new Script<[string, string, number]>("cancel", 2, preamble + cancelLua);
+const promote = new Script<number>("promote", 1, preamble + promoteLua);
+
+/** A change that is asked for; see transition.lua. */
+export interface Transition {
+  id: TaskId;
+  to: TaskState;
+  /** Attempt that must be current. */
+  attempt?: number;
+  /** Target of an assignment; else the node that must hold the attempt. */
+  nodeId?: NodeId;
+  reason: string;
+  /** For `pending`: not before this time. */
+  notBeforeMs?: number;
+  exitCode?: number;
+  /** Fields of the record to write. */
+  set?: Readonly<Record<string, string | number>>;
+}
+
+export interface Outcome {
+  code: "ok" | "missing" | "stale" | "again" | "illegal" | "committing" | "no_capacity";
+  attempt: number;
+  nodeId: NodeId;
+  /** State before if ok, else the current one. */
+  state: TaskState;
+}
+
+function pairs(set: Readonly<Record<string, string | number>> | undefined): (string | number)[] {
+  return Object.entries(set ?? {}).flat();
+}
+
+export class TaskRecords {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #eventsKept: number;
+
+  constructor(redis: Redis, keys: Keys, eventsKept: number) {
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#eventsKept = eventsKept;
+  }
+
+  /** Creates a task; assigns it at once where `task.nodeId` has room. */
+  async submit(task: NewTask, nowMs: number): Promise<Submitted> {
+    const { id, spec } = task;
+    const need = needOf(spec);
+    const record = this.#keys.task(id);
+    const notBefore = spec.delayMs === undefined || spec.delayMs === 0 ? 0 : nowMs + spec.delayMs;
+    const [code, taskId, state, attempt, nodeId, seq] = await submit.run(
+      this.#redis,
+      [
+        this.#keys.seq,
+        record,
+        task.idempotencyKey === undefined ? record : this.#keys.idempotency(task.idempotencyKey),
+      ],
+      [
+        nowMs,
+        this.#eventsKept,
+        id,
+        task.jobId,
+        JSON.stringify(spec),
+        nameOf(id, spec),
+        runtimeOf(spec),
+        classOf(spec),
+        rankOf(spec, nowMs),
+        need.cpuMilli,
+        need.memoryBytes,
+        extrasText(need.extras),
+        notBefore,
+        task.nodeId ?? "",
+        task.idempotencyKey === undefined ? 0 : idempotencyMs,
+      ],
+    );
+    return {
+      created: code === "created",
+      id: taskId as TaskId,
+      state: state as TaskState,
+      attempt,
+      nodeId: nodeId === "" ? undefined : (nodeId as NodeId),
+      seq,
+      atMs: nowMs,
+    };
+  }
+
+  async transition(change: Transition, nowMs: number): Promise<Outcome> {
+    const [code, attempt, nodeId, state] = await transition.run(
+      this.#redis,
+      [this.#keys.seq, this.#keys.task(change.id)],
+      [
+        nowMs,
+        this.#eventsKept,
+        change.id,
+        change.to,
+        change.attempt ?? "",
+        change.nodeId ?? "",
+        change.reason,
+        change.notBeforeMs ?? 0,
+        change.exitCode ?? "",
+        ...pairs(change.set),
+      ],
+    );
+    return {
+      code: code as Outcome["code"],
+      attempt,
+      nodeId: nodeId as NodeId,
+      state: state as TaskState,
+    };
+  }
+
+  /** Makes this attempt the only one that may commit outputs (T3). */
+  async beginCommit(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    outputs: string,
+    nowMs: number,
+    set: Readonly<Record<string, string | number>>,
+  ): Promise<"ok" | "missing" | "stale" | "illegal"> {
+    const [code] = await commit.run(
+      this.#redis,
+      [this.#keys.seq, this.#keys.task(id)],
+      [nowMs, this.#eventsKept, attempt, nodeId, outputs, "cm", attempt, ...pairs(set)],
+    );
+    return code as "ok" | "missing" | "stale" | "illegal";
+  }
+
+  /** Asks a task to end; see cancel.lua. */
+  async cancel(
+    id: TaskId,
+    nowMs: number,
+  ): Promise<{
+    code: "cancelled" | "requested" | "terminal" | "missing";
+    nodeId: NodeId;
+    attempt: number;
+  }> {
+    const [code, nodeId, attempt] = await cancel.run(
+      this.#redis,
+      [this.#keys.seq, this.#keys.task(id)],
+      [nowMs, this.#eventsKept, id],
+    );
+    return {
+      code: code as "cancelled" | "requested" | "terminal" | "missing",
+      nodeId: nodeId as NodeId,
+      attempt,
+    };
+  }
+
+  /** Moves delayed tasks whose time has come; the number moved, at most `limit`. */
+  promote(nowMs: number, limit: number): Promise<number> {
+    return promote.run(this.#redis, [this.#keys.seq], [nowMs, this.#eventsKept, limit]);
+  }
+
+  /** When the next delayed task is due; undefined if none is. */
+  async nextDueMs(): Promise<number | undefined> {
+    const [, due] = await this.#redis.zrange(this.#keys.delayed, 0, "0", "WITHSCORES");
+    return due === undefined ? undefined : Number(due);
+  }
+
+  async get(id: TaskId): Promise<TaskRecord | undefined> {
+    return decodeRecord(id, await this.#redis.hmget(this.#keys.task(id), ...recordFields));
+  }
+
+  /** Many records, in the order of `ids`; what is gone is left out. Call with at most 1,000. */
+  async getMany(ids: readonly TaskId[]): Promise<TaskRecord[]> {
+    const records = await Promise.all(ids.map((id) => this.get(id)));
+    return records.filter((record) => record !== undefined);
+  }
+
+  /** The spec as submitted, secrets included: for the node, never to be shown. */
+  async spec(id: TaskId): Promise<TaskSpec | undefined> {
+    const text = await this.#redis.hget(this.#keys.task(id), "sp");
+    return text === null ? undefined : (JSON.parse(text) as TaskSpec);
+  }
+
+  /** Outputs whose commit has begun and not ended; undefined if there is no such commit. */
+  async stagedOutputs(id: TaskId): Promise<OutputObject[] | undefined> {
+    const [state, committing, outputs] = await this.#redis.hmget(
+      this.#keys.task(id),
+      "s",
+      "cm",
+      "o",
+    );
+    if (state !== "running" || committing === null || outputs === null || outputs === undefined)
+      return undefined;
+    return JSON.parse(outputs) as OutputObject[];
+  }
+
+  /** All events of one task, oldest first; undefined if there is no such task. */
+  async history(id: TaskId): Promise<Event[] | undefined> {
+    const text = await this.#redis.hget(this.#keys.task(id), "h");
+    if (text === null) return undefined;
+    return text
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => {
+        const at = line.indexOf(" ");
+        return decodeEvent(Number(line.slice(0, at)), line.slice(at + 1));
+      });
+  }
+
+  /** Ids below `before` (exclusive), newest first, of one state or of all. */
+  idsBefore(
+    state: TaskState | undefined,
+    before: string | undefined,
+    limit: number,
+  ): Promise<TaskId[]> {
+    const index = state === undefined ? this.#keys.tasks : this.#keys.tasksIn(state);
+    const max = before === undefined ? "+" : `(${before}`;
+    return this.#redis.zrevrangebylex(index, max, "-", "LIMIT", 0, limit) as Promise<TaskId[]>;
+  }
+
+  /** Ids above `after` (exclusive), oldest first, of one state. */
+  idsAfter(state: TaskState, after: string | undefined, limit: number): Promise<TaskId[]> {
+    const min = after === undefined ? "-" : `(${after}`;
+    return this.#redis.zrangebylex(
+      this.#keys.tasksIn(state),
+      min,
+      "+",
+      "LIMIT",
+      0,
+      limit,
+    ) as Promise<TaskId[]>;
+  }
+
+  /** Tasks that hold capacity on a node. */
+  heldBy(nodeId: NodeId): Promise<TaskId[]> {
+    return this.#redis.smembers(this.#keys.nodeTasks(nodeId)) as Promise<TaskId[]>;
+  }
+
+  async countIn(state: TaskState): Promise<number> {
+    return this.#redis.zcard(this.#keys.tasksIn(state));
+  }
+
+  /** Classes with waiting tasks, and the first of each with its rank; lowest rank first. */
+  async waitingClasses(): Promise<{ class: string; head: TaskId; rank: number }[]> {
+    const classes = await this.#redis.smembers(this.#keys.pendingClasses);
+    const heads = await Promise.all(
+      classes.map((cls) => this.#redis.zrange(this.#keys.pendingClass(cls), 0, "0", "WITHSCORES")),
+    );
+    return classes
+      .flatMap((cls, index) => {
+        const [head, rank] = heads[index] ?? [];
+        return head === undefined ? [] : [{ class: cls, head: head as TaskId, rank: Number(rank) }];
+      })
+      .toSorted((a, b) => a.rank - b.rank);
+  }
+
+  /** The first `limit` waiting tasks of a class. */
+  waiting(cls: string, limit: number): Promise<TaskId[]> {
+    return this.#redis.zrange(this.#keys.pendingClass(cls), 0, `${limit - 1}`) as Promise<TaskId[]>;
+  }
+}

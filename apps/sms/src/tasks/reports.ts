@@ -1,0 +1,298 @@
+/**
+ * What nodes report of attempts, turned into transitions. Every answer is
+ * idempotent: a report that comes twice, or late, changes nothing (T2, T3).
+ */
+import type { AttemptExit, AttemptReport } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import { taskStateFromProto } from "@spear/proto/enums.ts";
+import type { Clock } from "@spear/shared/clock.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import type { NodeId, TaskId } from "@spear/shared/ids.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { TaskState } from "@spear/shared/state.ts";
+import { type Failure, type OutputObject, retryDelayMs } from "@spear/shared/task.ts";
+import type { OutputPublisher } from "./outputs.ts";
+import type { TaskRecord } from "./record.ts";
+import type { Outcome, TaskRecords } from "./redis.ts";
+
+type Fields = Record<string, string | number>;
+
+/** What the record keeps of an exit. */
+function fieldsOf(exit: AttemptExit): Fields {
+  const fields: Fields = {};
+  if (exit.exitCode !== undefined) fields["x"] = exit.exitCode;
+  if (exit.signal !== "") fields["sg"] = exit.signal;
+  if (exit.usage !== undefined) fields["u"] = JSON.stringify(exit.usage);
+  if (exit.failure !== undefined) fields["f"] = JSON.stringify(exit.failure);
+  return fields;
+}
+
+export class Reports {
+  readonly #records: TaskRecords;
+  readonly #outputs: OutputPublisher;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #nodeFaultLimit: number;
+
+  constructor(deps: {
+    records: TaskRecords;
+    outputs: OutputPublisher;
+    clock: Clock;
+    log: Log;
+    nodeFaultLimit: number;
+  }) {
+    this.#records = deps.records;
+    this.#outputs = deps.outputs;
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#nodeFaultLimit = deps.nodeFaultLimit;
+  }
+
+  /**
+   * Writes a report into its record. `stale` means that the attempt is no longer
+   * the node's. Throws `unavailable` while Redis or the store is away.
+   */
+  async take(nodeId: NodeId, report: AttemptReport): Promise<{ stale: boolean }> {
+    const id = report.taskId as TaskId;
+    const { attempt, body } = report;
+    switch (body?.$case) {
+      case "claim":
+        return this.#claim(id, attempt, nodeId);
+      case "refusal":
+        return this.#backToPending(id, attempt, nodeId, "refused", body.value.failure, undefined);
+      case "exit":
+        return this.#exit(id, attempt, nodeId, body.value);
+      case undefined:
+        throw new Fault("invalid_argument", "report.body: nothing is reported", {
+          field: "report.body",
+        });
+    }
+  }
+
+  async #claim(id: TaskId, attempt: number, nodeId: NodeId): Promise<{ stale: boolean }> {
+    const outcome = await this.#records.transition(
+      { id, to: "running", attempt, nodeId, reason: "claimed" },
+      this.#clock.nowMs(),
+    );
+    return { stale: outcome.code !== "ok" && outcome.code !== "again" };
+  }
+
+  async #exit(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    exit: AttemptExit,
+  ): Promise<{ stale: boolean }> {
+    const state = taskStateFromProto(exit.state, "report.exit.state");
+    if (state === "succeeded") {
+      if (exit.outputs.length > 0) return this.#commit(id, attempt, nodeId, exit);
+      return this.#end(id, attempt, nodeId, "succeeded", "exited", fieldsOf(exit), exit.exitCode);
+    }
+    if (exit.nodeFault) {
+      return this.#backToPending(id, attempt, nodeId, "node_fault", exit.failure, fieldsOf(exit));
+    }
+    if (state === "cancelled") {
+      return this.#end(id, attempt, nodeId, "cancelled", "cancel", fieldsOf(exit), exit.exitCode);
+    }
+    if (state !== "failed" && state !== "timed_out") {
+      throw new Fault("invalid_argument", `report.exit.state: ${state} is no end`, {
+        field: "report.exit.state",
+      });
+    }
+    return this.#retryOrEnd(id, attempt, nodeId, state, exit);
+  }
+
+  async #retryOrEnd(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    state: "failed" | "timed_out",
+    exit: AttemptExit,
+  ): Promise<{ stale: boolean }> {
+    const record = await this.#records.get(id);
+    if (record === undefined) return { stale: true };
+    const { task } = record;
+    const reason = state === "failed" ? "exited" : "timeout";
+    const fields = fieldsOf(exit);
+    const failures = task.failures + 1;
+    const final =
+      exit.exitCode !== undefined &&
+      (task.spec.retries?.noRetryExitCodes ?? []).includes(exit.exitCode);
+    if (task.cancelRequested) {
+      return this.#end(id, attempt, nodeId, "cancelled", "cancel", fields, exit.exitCode);
+    }
+    if (failures > (task.spec.retries?.max ?? 0) || final) {
+      return this.#end(
+        id,
+        attempt,
+        nodeId,
+        state,
+        reason,
+        { ...fields, fl: failures },
+        exit.exitCode,
+      );
+    }
+    const now = this.#clock.nowMs();
+    return answer(
+      await this.#records.transition(
+        {
+          id,
+          to: "pending",
+          attempt,
+          nodeId,
+          reason: "retry",
+          notBeforeMs: now + retryDelayMs(task.spec, failures),
+          set: { ...fields, fl: failures },
+          ...(exit.exitCode === undefined ? {} : { exitCode: exit.exitCode }),
+        },
+        now,
+      ),
+    );
+  }
+
+  /** Success with outputs: first win the commit, then name them, then say so (T3). */
+  async #commit(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    exit: AttemptExit,
+  ): Promise<{ stale: boolean }> {
+    const code = await this.#records.beginCommit(
+      id, attempt, nodeId, JSON.stringify(exit.outputs), this.#clock.nowMs(), fieldsOf(exit),
+    ); // prettier-ignore
+    if (code !== "ok") return { stale: code !== "illegal" || (await this.#isForeign(id, attempt)) };
+    return this.#publish(id, attempt, exit.outputs, exit.exitCode);
+  }
+
+  async #publish(
+    id: TaskId,
+    attempt: number,
+    outputs: readonly OutputObject[],
+    exitCode: number | undefined,
+  ): Promise<{ stale: boolean }> {
+    try {
+      await this.#outputs.publish(outputs);
+    } catch (error) {
+      const fault = Fault.from(error);
+      if (fault.row.retryable || fault.code === "internal") throw fault;
+      const failure: Failure = { code: "outputs_failed", message: fault.message };
+      return answer(
+        await this.#records.transition(
+          {
+            id,
+            to: "failed",
+            attempt,
+            reason: "outputs_failed",
+            set: { f: JSON.stringify(failure) },
+          },
+          this.#clock.nowMs(),
+        ),
+      );
+    }
+    const outcome = await this.#records.transition(
+      {
+        id,
+        to: "succeeded",
+        attempt,
+        reason: "exited",
+        ...(exitCode === undefined ? {} : { exitCode }),
+      },
+      this.#clock.nowMs(),
+    );
+    return answer(outcome);
+  }
+
+  /** Finishes a commit that a crash or an outage of the store left half way. */
+  async resumeCommit(record: TaskRecord, staged: readonly OutputObject[]): Promise<void> {
+    if (record.committing === undefined) return;
+    await this.#publish(record.task.id as TaskId, record.committing, staged, record.task.exitCode);
+  }
+
+  async #isForeign(id: TaskId, attempt: number): Promise<boolean> {
+    return (await this.#records.get(id))?.task.attempt !== attempt;
+  }
+
+  async #end(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    to: TaskState,
+    reason: string,
+    set: Fields,
+    exitCode: number | undefined,
+  ): Promise<{ stale: boolean }> {
+    const outcome = await this.#records.transition(
+      { id, to, attempt, nodeId, reason, set, ...(exitCode === undefined ? {} : { exitCode }) },
+      this.#clock.nowMs(),
+    );
+    return answer(outcome);
+  }
+
+  /** The node, not the command, is to blame: the task goes elsewhere without losing a try. */
+  async #backToPending(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    reason: string,
+    failure: Failure | undefined,
+    fields: Fields | undefined,
+  ): Promise<{ stale: boolean }> {
+    return answer(await this.requeue(id, attempt, nodeId, reason, failure, fields));
+  }
+
+  /**
+   * Takes an attempt from a node that lost it. A task that has cost too many nodes
+   * ends as failed instead of going on to the next.
+   */
+  async requeue(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    reason: string,
+    failure?: Failure,
+    fields: Fields = {},
+  ): Promise<Outcome> {
+    const record = await this.#records.get(id);
+    const faults = (record?.nodeFaults ?? 0) + 1;
+    const running = record?.task.state === "running";
+    const now = this.#clock.nowMs();
+    if (running && faults > this.#nodeFaultLimit) {
+      this.#log.warn({ taskId: id, nodeId, faults }, "a task has cost too many nodes");
+      const why: Failure = {
+        code: "node_fault_limit",
+        message: `${faults} nodes were lost or failed under this task`,
+      };
+      return this.#records.transition(
+        {
+          id,
+          to: "failed",
+          attempt,
+          nodeId,
+          reason,
+          set: { ...fields, nf: faults, f: JSON.stringify(why) },
+        },
+        now,
+      );
+    }
+    return this.#records.transition(
+      {
+        id,
+        to: "pending",
+        attempt,
+        nodeId,
+        reason,
+        set: {
+          ...fields,
+          ...(running ? { nf: faults } : {}),
+          ...(failure === undefined ? {} : { f: JSON.stringify(failure) }),
+        },
+        // A refusal by the only fitting node must not spin.
+        ...(reason === "refused" ? { notBeforeMs: now + 1_000 } : {}),
+      },
+      now,
+    );
+  }
+}
+
+function answer(outcome: Outcome): { stale: boolean } {
+  return { stale: outcome.code === "stale" || outcome.code === "missing" };
+}

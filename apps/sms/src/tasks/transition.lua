@@ -1,0 +1,61 @@
+-- Moves a task from one state to another: checks the state machine and the attempt,
+-- then writes record, indexes, reservation and event, all or nothing (T2, T3, T4, T5).
+-- KEYS: 1 seq, 2 the task's record
+-- ARGV: 1 now, 2 events kept, 3 id, 4 new state, 5 attempt that must be current or "",
+--       6 node: the target of an assignment, else the node that must hold it, or "",
+--       7 reason, 8 not before (for pending), 9 exit code for the event or "",
+--       10… pairs of field and value to write
+-- Returns {"ok", attempt, node, from} or {code, attempt, node, state} where code is
+--   missing      there is no such task
+--   stale        the attempt is not the current one, or another node holds it
+--   again        it is in that state already under this attempt
+--   illegal      the state machine does not allow it
+--   committing   its outputs are being committed: only success may follow, or the
+--                failure of the commit itself (reason outputs_failed)
+--   no_capacity  the node has no room or takes no tasks
+local id, to, attempt, node, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local not_before, exit = tonumber(ARGV[8]), ARGV[9]
+
+local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'h', 'cr')
+local from, current, holder = record[1], record[2], record[3]
+if not from then return {'missing', 0, '', ''} end
+if attempt ~= '' and attempt ~= current then return {'stale', tonumber(current), holder, from} end
+if to ~= 'assigned' and node ~= '' and node ~= holder then
+  return {'stale', tonumber(current), holder, from}
+end
+-- Somebody wants it to end: there is no next try.
+if to == 'pending' and record[12] then to = 'cancelled' end
+if from == to then return {'again', tonumber(current), holder, from} end
+if not TRANSITIONS[from][to] then return {'illegal', tonumber(current), holder, from} end
+if record[10] and to ~= 'succeeded' and reason ~= 'outputs_failed' then return {'committing', tonumber(current), holder, from} end
+
+local cpu, memory, extras = tonumber(record[7]), tonumber(record[8]), record[9]
+if to == 'assigned' then
+  if not reserve(node, cpu, memory, extras) then
+    return {'no_capacity', tonumber(current), node, from}
+  end
+  current = tostring(tonumber(current) + 1)
+  holder = node
+  redis.call('SADD', node_tasks_key(node), id)
+  redis.call('HSET', KEYS[2], 'a', current, 'n', node, 'aa', NOW)
+  redis.call('HDEL', KEYS[2], 'sa', 'x', 'sg', 'u', 'nb')
+elseif to == 'running' then
+  redis.call('HSET', KEYS[2], 'sa', NOW)
+elseif from ~= 'pending' then
+  release(holder, id, cpu, memory, extras)
+end
+
+if from == 'pending' then no_longer_waits(id, record[5]) end
+if to == 'pending' then
+  await_node(id, record[5], record[6], not_before)
+  if not_before > 0 then redis.call('HSET', KEYS[2], 'nb', ARGV[8]) end
+elseif to ~= 'assigned' and to ~= 'running' then
+  redis.call('HSET', KEYS[2], 'fa', NOW)
+end
+
+local seq, line = emit('task.state', id, record[4], or_dash(holder), current, from, to, reason, or_dash(exit))
+redis.call('HSET', KEYS[2], 's', to, 'q', seq, 'h', (record[11] or '') .. line)
+if #ARGV > 9 then redis.call('HSET', KEYS[2], unpack(ARGV, 10)) end
+redis.call('ZREM', tasks_in_key(from), id)
+redis.call('ZADD', tasks_in_key(to), 0, id)
+return {'ok', tonumber(current), holder, from}
