@@ -76,6 +76,14 @@ function normaliseOperation(operation: Operation): Operation {
   };
   return {
     ...operation,
+    ...(operation.parameters === undefined
+      ? {}
+      : {
+          // Elysia's wildcard is the rest of the path, which here is always a key.
+          parameters: operation.parameters.map((parameter) =>
+            parameter.name === "*" ? { ...parameter, name: "key" } : parameter,
+          ),
+        }),
     ...(operation.requestBody === undefined
       ? {}
       : {

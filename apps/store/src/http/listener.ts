@@ -1,0 +1,275 @@
+/**
+ * The store's HTTP listener. Node's server hands over a path as the client sent
+ * it, where Bun's would resolve '..' first and so take one key for another;
+ * it also keeps the Content-Length of a streamed answer. Routes are Elysia's.
+ *
+ * Bodies move with backpressure in both directions, and a client that moves no
+ * byte for a while is cut off.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AnyElysia } from "elysia";
+import { Fault } from "@spear/shared/fault.ts";
+import { problemResponse } from "@spear/shared/http/problem.ts";
+import type { RunningHttp } from "@spear/shared/http/server.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { Body } from "../chunks/chunks.ts";
+
+/** How long an answered client may go on sending before it is cut off, in milliseconds. */
+const lingerMs = 2_000;
+
+/** What a request looked like on the wire. */
+export interface RawRequest {
+  /** Path as it was sent, without the query. */
+  readonly path: string;
+  readonly query: string;
+  /** The body of a streaming route, to be read once. */
+  readonly body: Body;
+  /** Aborts when the client went away. */
+  readonly signal: AbortSignal;
+}
+
+const raws = new WeakMap<Request, RawRequest>();
+
+/** The request as it was on the wire. */
+export function rawOf(request: Request): RawRequest {
+  const raw = raws.get(request);
+  if (raw === undefined) throw new Error("the request did not come through the listener");
+  return raw;
+}
+
+export interface ListenerOptions {
+  log: Log;
+  /** Requests whose body goes to the handler as a stream. */
+  streams: (method: string, path: string) => boolean;
+  /** Largest body of any other request, in bytes. */
+  maxBodyBytes: number;
+  idleTimeoutMs: number;
+}
+
+/** Starts listening on `host:port`; port 0 picks one. Errors: `unavailable`. */
+export async function listenHttp(
+  app: AnyElysia,
+  listen: string,
+  options: ListenerOptions,
+): Promise<RunningHttp> {
+  const at = listen.lastIndexOf(":");
+  const hostname = listen.slice(0, at);
+  const server = createServer((incoming, outgoing) => {
+    void serve(app, incoming, outgoing, options).catch((error: unknown) => {
+      options.log.debug({ err: error }, "a connection broke");
+      outgoing.destroy();
+    });
+  });
+  server.requestTimeout = 0;
+  server.keepAliveTimeout = options.idleTimeoutMs;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error) =>
+      reject(
+        new Fault("unavailable", `can't listen on ${listen}: ${error.message}`, {
+          help: "choose another address with --listen, or port 0 for any free one",
+          cause: error,
+        }),
+      ),
+    );
+    server.listen(Number(listen.slice(at + 1)), hostname, resolve);
+  });
+  const bound = server.address();
+  const port = typeof bound === "object" && bound !== null ? bound.port : 0;
+  return {
+    address: `${hostname}:${port}`,
+    [Symbol.asyncDispose]: () => close(server),
+  };
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    const force = setTimeout(() => server.closeAllConnections(), lingerMs);
+    server.close(() => {
+      clearTimeout(force);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}
+
+async function serve(
+  app: AnyElysia,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  options: ListenerOptions,
+): Promise<void> {
+  const gone = new AbortController();
+  outgoing.once("close", () => {
+    if (!outgoing.writableFinished) gone.abort(new Fault("cancelled", "the caller went away"));
+  });
+  // Failures of the body surface where it is read.
+  incoming.on("error", () => undefined);
+  let response: Response;
+  try {
+    const request = await requestOf(incoming, gone.signal, options);
+    response = await app.handle(request);
+  } catch (error) {
+    response = problemResponse(Fault.from(error), options.log);
+  }
+  if (gone.signal.aborted) {
+    await response.body?.cancel(gone.signal.reason);
+    return;
+  }
+  await answer(response, incoming, outgoing, gone.signal, options.idleTimeoutMs);
+}
+
+async function requestOf(
+  incoming: IncomingMessage,
+  signal: AbortSignal,
+  options: ListenerOptions,
+): Promise<Request> {
+  const url = incoming.url ?? "/";
+  const method = incoming.method ?? "GET";
+  const mark = url.indexOf("?");
+  const path = mark < 0 ? url : url.slice(0, mark);
+  checkPath(path);
+  const body = bodyOf(incoming, options.idleTimeoutMs);
+  const headers = new Headers();
+  for (let index = 0; index + 1 < incoming.rawHeaders.length; index += 2) {
+    headers.append(incoming.rawHeaders[index] ?? "", incoming.rawHeaders[index + 1] ?? "");
+  }
+  const bodiless = method === "GET" || method === "HEAD" || options.streams(method, path);
+  const request = new Request(`http://${headers.get("host") ?? "localhost"}${url}`, {
+    method,
+    headers,
+    ...(bodiless ? {} : { body: await collect(body, options.maxBodyBytes) }),
+  });
+  raws.set(request, { path, query: mark < 0 ? "" : url.slice(mark + 1), body, signal });
+  return request;
+}
+
+/**
+ * Refuses a path that some software on the way would rewrite, so that one key
+ * is never taken for another.
+ */
+function checkPath(path: string): void {
+  const wrong = !path.startsWith("/")
+    ? "the path must start with a slash"
+    : /[^\x21-\x7e]|\\/.test(path)
+      ? "the path must be percent-encoded"
+      : path.split("/").some((part) => /^(?:\.|%2e){1,2}$/i.test(part))
+        ? "the path has '.' or '..' as a part"
+        : undefined;
+  if (wrong !== undefined) {
+    throw new Fault("invalid_argument", wrong, {
+      field: "key",
+      help: "a key is 1–1,024 bytes of UTF-8 without NUL and without '.' or '..' as a path part",
+    });
+  }
+}
+
+/** The body's pieces; throws `cancelled` if it breaks off, `timeout` if it stalls. */
+async function* bodyOf(
+  incoming: IncomingMessage,
+  idleTimeoutMs: number,
+): AsyncGenerator<Uint8Array> {
+  const pieces = incoming.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
+  for (;;) {
+    let stalled = false;
+    const timer = setTimeout(() => {
+      stalled = true;
+      incoming.destroy();
+    }, idleTimeoutMs);
+    let next: IteratorResult<Buffer>;
+    try {
+      next = await pieces.next();
+    } catch (error) {
+      throw stalled
+        ? new Fault("timeout", "the body stalled", { field: "body" })
+        : new Fault("cancelled", "the body broke off", { field: "body", cause: error });
+    } finally {
+      clearTimeout(timer);
+    }
+    if (next.done === true) return;
+    yield next.value;
+  }
+}
+
+async function collect(body: Body, maxBytes: number): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  let total = 0;
+  for await (const piece of body) {
+    total += piece.byteLength;
+    if (total > maxBytes) {
+      throw new Fault("payload_too_large", "the body is too large", {
+        field: "body",
+        help: `at most ${maxBytes} bytes are accepted`,
+      });
+    }
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}
+
+async function answer(
+  response: Response,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  signal: AbortSignal,
+  idleTimeoutMs: number,
+): Promise<void> {
+  const headers: Record<string, string | string[]> = Object.fromEntries(response.headers);
+  // Who is refused before the body was read shall read the answer, not a reset.
+  const unread = !incoming.complete;
+  if (unread) headers["connection"] = "close";
+  const bodiless = incoming.method === "HEAD" || response.status === 304 || response.status === 204;
+  if (bodiless || response.body === null) {
+    if (!bodiless) headers["content-length"] = "0";
+    outgoing.writeHead(response.status, headers);
+    outgoing.end();
+    await response.body?.cancel();
+  } else {
+    outgoing.writeHead(response.status, headers);
+    await pump(response.body, outgoing, signal, idleTimeoutMs);
+  }
+  if (unread) {
+    incoming.resume();
+    const cut = setTimeout(() => incoming.destroy(), lingerMs);
+    incoming.once("close", () => clearTimeout(cut));
+  }
+}
+
+/** Sends a body no faster than the client reads; a body that fails ends the connection. */
+async function pump(
+  body: ReadableStream<Uint8Array>,
+  outgoing: ServerResponse,
+  signal: AbortSignal,
+  idleTimeoutMs: number,
+): Promise<void> {
+  const reader = body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (signal.aborted) return;
+      if (!outgoing.write(value)) await drained(outgoing, signal, idleTimeoutMs);
+      if (signal.aborted) return;
+    }
+    outgoing.end();
+  } catch {
+    // The stream has logged why; a short answer tells the client that it is not whole.
+    outgoing.destroy();
+  } finally {
+    await reader.cancel(signal.reason).catch(() => undefined);
+  }
+}
+
+function drained(outgoing: ServerResponse, signal: AbortSignal, idleTimeoutMs: number) {
+  return new Promise<void>((resolve) => {
+    const timer = setTimeout(() => outgoing.destroy(), idleTimeoutMs);
+    const done = () => {
+      clearTimeout(timer);
+      outgoing.off("drain", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    outgoing.once("drain", done);
+    signal.addEventListener("abort", done, { once: true });
+    if (signal.aborted) done();
+  });
+}

@@ -1,0 +1,132 @@
+/** The store over gRPC: parse, call, encode. */
+import { ObjectStoreService } from "@spear/proto/gen/spear/store/v1/store.ts";
+import type {
+  CopyObjectRequest,
+  GetObjectRequest,
+  GetObjectResponse,
+  HeadObjectRequest,
+  ListObjectsRequest,
+  ObjectStoreServer,
+  PutObjectHeader,
+  PutObjectRequest,
+  WriteCondition as WireCondition,
+} from "@spear/proto/gen/spear/store/v1/store.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import { Handlers, unimplemented, type GrpcService } from "@spear/shared/grpc/server.ts";
+import { parseId, type ObjectId } from "@spear/shared/ids.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { Buckets } from "../buckets/buckets.ts";
+import type { Body } from "../chunks/chunks.ts";
+import type { CopyRequest, Objects, PutRequest } from "./objects.ts";
+import type { RangeRequest } from "./range.ts";
+import type { ObjectName, WriteCondition } from "./redis.ts";
+
+/** An optional text of proto3: empty is absent. */
+const given = (text: string): string | undefined => (text === "" ? undefined : text);
+
+function conditionOf(wire: WireCondition | undefined): WriteCondition {
+  return {
+    ifMatch: given(wire?.ifMatch ?? ""),
+    ifAbsent: wire?.ifAbsent,
+    ifGeneration: wire?.ifGeneration,
+  };
+}
+
+function putRequest(header: PutObjectHeader): PutRequest {
+  return {
+    bucket: header.bucket,
+    key: header.key,
+    contentType: given(header.contentType),
+    metadata: header.metadata,
+    sha256: given(header.sha256),
+    sizeBytes: header.sizeBytes,
+    condition: conditionOf(header.condition),
+  };
+}
+
+function target(request: GetObjectRequest | HeadObjectRequest): ObjectName | ObjectId {
+  return request.objectId === ""
+    ? { bucket: request.bucket, key: request.key }
+    : parseId("obj", request.objectId, "object_id");
+}
+
+function rangeOf({ offset, length }: GetObjectRequest): RangeRequest | undefined {
+  return offset === 0 && length === undefined ? undefined : { offset, length };
+}
+
+function listRequest(request: ListObjectsRequest) {
+  return { ...request, pageSize: request.pageSize === 0 ? undefined : request.pageSize };
+}
+
+function copyRequest(request: CopyObjectRequest): CopyRequest {
+  return {
+    source:
+      request.objectId === ""
+        ? { bucket: request.sourceBucket, key: request.sourceKey }
+        : parseId("obj", request.objectId, "object_id"),
+    bucket: request.bucket,
+    key: request.key,
+    condition: conditionOf(request.condition),
+    ...(request.replaceAttributes
+      ? { replace: { contentType: given(request.contentType), metadata: request.metadata } }
+      : {}),
+  };
+}
+
+/** The data messages behind the header. */
+async function* dataOf(messages: AsyncIterator<PutObjectRequest>): Body & AsyncGenerator<Buffer> {
+  for (;;) {
+    const { done, value } = await messages.next();
+    if (done === true) return;
+    if (value.body?.$case !== "data") {
+      throw new Fault("invalid_argument", "data: only the first message may be a header", {
+        field: "data",
+      });
+    }
+    yield value.body.value;
+  }
+}
+
+export function objectStoreService(objects: Objects, buckets: Buckets, log: Log): GrpcService {
+  const handlers = new Handlers(log);
+  const later = (what: string) => handlers.unary(unimplemented(what));
+  const implementation: ObjectStoreServer = {
+    createBucket: handlers.unary(({ name, ifAbsent }) => buckets.create(name, ifAbsent)),
+    deleteBucket: handlers.unary(async ({ name }) => {
+      await buckets.remove(name);
+      return {};
+    }),
+    listBuckets: handlers.unary(async () => ({ buckets: await buckets.list() })),
+    putObject: handlers.clientStream(async (requests, { signal }) => {
+      const messages = requests[Symbol.asyncIterator]();
+      const first = await messages.next();
+      if (first.done === true || first.value.body?.$case !== "header") {
+        throw new Fault("invalid_argument", "header: the first message must be a header", {
+          field: "header",
+        });
+      }
+      return objects.put(putRequest(first.value.body.value), dataOf(messages), signal);
+    }),
+    getObject: handlers.serverStream(async function* (
+      request: GetObjectRequest,
+    ): AsyncGenerator<GetObjectResponse> {
+      const { object, body } = await objects.open(target(request), () => rangeOf(request));
+      yield { body: { $case: "object", value: object } };
+      for await (const value of body) yield { body: { $case: "data", value } };
+    }),
+    headObject: handlers.unary((request) => objects.head(target(request))),
+    listObjects: handlers.unary(async (request) => {
+      const page = await objects.list(listRequest(request));
+      return { ...page, nextPageToken: page.nextPageToken ?? "" };
+    }),
+    deleteObject: handlers.unary(async ({ bucket, key, condition }) => ({
+      deleted: await objects.delete({ bucket, key }, conditionOf(condition)),
+    })),
+    copyObject: handlers.unary((request) => objects.copy(copyRequest(request))),
+    addObjectRef: later("AddObjectRef"),
+    removeObjectRef: later("RemoveObjectRef"),
+    pinObject: later("PinObject"),
+    unpinObject: later("UnpinObject"),
+  };
+  return { definition: ObjectStoreService, handlers: { ...implementation } };
+}

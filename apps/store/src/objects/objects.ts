@@ -1,0 +1,332 @@
+/**
+ * The service of objects; REST, gRPC and whatever comes else call this and
+ * nothing below it. A put becomes visible by one script after all its chunks
+ * are durable (O1); a reader holds one version from its first byte to its
+ * last, and every chunk of it is verified before a byte leaves (O2).
+ */
+import type { Clock } from "@spear/shared/clock.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import type { IdSource, ObjectId } from "@spear/shared/ids.ts";
+import type { Buckets } from "../buckets/buckets.ts";
+import type { Body, Chunks } from "../chunks/chunks.ts";
+import type { Chunk } from "../chunks/chunk.ts";
+import { checkAttributes, checkBucketName, checkKey, checkKeyPart } from "./names.ts";
+import { resolveRange, type ByteRange, type RangeRequest } from "./range.ts";
+import { defaultContentType, packId, timeOfId, type ObjectRecord } from "./record.ts";
+import type { FoundObject, ObjectIndex, ObjectName, WriteCondition } from "./redis.ts";
+import type { StoredObject } from "./schema.ts";
+
+/** Chunks whose places are looked up at once. */
+const locateWindow = 64;
+/** Largest piece that a reader is handed, in bytes. */
+const pieceBytes = 1 << 20;
+
+export interface PutRequest extends ObjectName {
+  contentType?: string | undefined;
+  metadata?: Record<string, string> | undefined;
+  /** Expected SHA-256 in hex. */
+  sha256?: string | undefined;
+  /** Expected size. */
+  sizeBytes?: number | undefined;
+  condition?: WriteCondition | undefined;
+  /** The entity tag, asked for once the whole body was read. Default: the SHA-256. */
+  etag?: (() => string) | undefined;
+}
+
+export interface ListRequest {
+  bucket: string;
+  prefix?: string | undefined;
+  delimiter?: string | undefined;
+  pageSize?: number | undefined;
+  pageToken?: string | undefined;
+  startAfter?: string | undefined;
+}
+
+export interface ListPage {
+  objects: StoredObject[];
+  prefixes: string[];
+  nextPageToken?: string;
+}
+
+export interface CopyRequest extends ObjectName {
+  source: ObjectName | ObjectId;
+  condition?: WriteCondition | undefined;
+  /** The copy's own attributes; without them it is the same object. */
+  replace?: { contentType?: string | undefined; metadata?: Record<string, string> | undefined };
+}
+
+export interface OpenObject {
+  object: StoredObject;
+  /** What `body` yields; undefined for the whole object. */
+  range: ByteRange | undefined;
+  body: AsyncGenerator<Buffer>;
+}
+
+function stored(id: ObjectId, record: ObjectRecord, generation: number, refs: string[]) {
+  return {
+    id,
+    bucket: record.bucket,
+    key: record.key,
+    sizeBytes: record.sizeBytes,
+    sha256: record.sha256,
+    etag: record.etag,
+    contentType: record.contentType,
+    metadata: record.metadata,
+    createdAtMs: timeOfId(packId(id)),
+    generation,
+    pinned: record.pinned,
+    refs,
+  } satisfies StoredObject;
+}
+
+function storedOf(found: FoundObject): StoredObject {
+  return stored(found.id, found.record, found.generation, found.refs);
+}
+
+export class Objects {
+  readonly #index: ObjectIndex;
+  readonly #chunks: Chunks;
+  readonly #buckets: Buckets;
+  readonly #clock: Clock;
+  readonly #ids: IdSource;
+  readonly #maxObjectBytes: number;
+
+  constructor(deps: {
+    index: ObjectIndex;
+    chunks: Chunks;
+    buckets: Buckets;
+    clock: Clock;
+    ids: IdSource;
+    maxObjectBytes: number;
+  }) {
+    this.#index = deps.index;
+    this.#chunks = deps.chunks;
+    this.#buckets = deps.buckets;
+    this.#clock = deps.clock;
+    this.#ids = deps.ids;
+    this.#maxObjectBytes = deps.maxObjectBytes;
+  }
+
+  /**
+   * Stores an object whole, or leaves nothing. Errors: `invalid_argument`,
+   * `bucket_not_found`, `checksum_mismatch`, `precondition_failed`,
+   * `payload_too_large`, `store_full`, and what the body throws.
+   */
+  async put(request: PutRequest, body: Body, signal: AbortSignal): Promise<StoredObject> {
+    const contentType = request.contentType || defaultContentType;
+    const metadata = request.metadata ?? {};
+    checkKey(request.key);
+    checkAttributes(contentType, metadata);
+    const sha256 = request.sha256?.toLowerCase();
+    if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256)) {
+      throw new Fault("invalid_argument", "sha256: must be 64 hex digits", { field: "sha256" });
+    }
+    if ((request.sizeBytes ?? 0) > this.#maxObjectBytes) {
+      throw new Fault("payload_too_large", "the object is too large", {
+        field: "sizeBytes",
+        help: `at most ${this.#maxObjectBytes} bytes are accepted`,
+      });
+    }
+    await this.#buckets.get(request.bucket);
+    const ingested = await this.#chunks.ingest(
+      body,
+      { maxBytes: this.#maxObjectBytes, expectedBytes: request.sizeBytes },
+      signal,
+    );
+    const actual = ingested.sha256.toString("hex");
+    if (sha256 !== undefined && sha256 !== actual) {
+      await this.#chunks.discard(ingested.chunks);
+      throw new Fault("checksum_mismatch", `the body's SHA-256 is ${actual}`, { field: "sha256" });
+    }
+    const record = {
+      sizeBytes: ingested.bytes,
+      sha256: actual,
+      etag: request.etag?.() ?? actual,
+      contentType,
+      metadata,
+    };
+    const id = this.#ids.next("obj");
+    const { bucket, key } = request;
+    let outcome;
+    try {
+      outcome = await this.#index.commit(
+        { bucket, key },
+        id,
+        record,
+        ingested.chunks,
+        request.condition ?? {},
+        this.#clock.nowMs(),
+      );
+    } catch (error) {
+      // Only a refusal says that nothing will ever name the chunks; after a
+      // broken connection the commit may stand, and a sweep decides later.
+      const { code } = Fault.from(error);
+      if (code === "precondition_failed" || code === "bucket_not_found") {
+        await this.#chunks.discard(ingested.chunks);
+      }
+      throw error;
+    }
+    await this.#chunks.discard(outcome.surplus);
+    return stored(
+      id,
+      { ...record, bucket, key, names: 1, pinned: false, hasRefs: false, chunks: [] },
+      outcome.generation,
+      [],
+    );
+  }
+
+  /** Errors: `invalid_argument`, `bucket_not_found`, `object_not_found`. */
+  async head(target: ObjectName | ObjectId): Promise<StoredObject> {
+    return storedOf(await this.#find(target, false));
+  }
+
+  /**
+   * An object and its bytes, or the range of them that `choose` wants of it;
+   * every chunk is verified. Errors: `object_not_found`, `range_not_satisfiable`;
+   * the body: `object_corrupted`.
+   */
+  async open(
+    target: ObjectName | ObjectId,
+    choose: (object: StoredObject) => RangeRequest | undefined = () => undefined,
+  ): Promise<OpenObject> {
+    const found = await this.#find(target, true);
+    const object = storedOf(found);
+    const asked = choose(object);
+    const range = asked === undefined ? undefined : resolveRange(asked, object.sizeBytes);
+    return {
+      object,
+      range,
+      body: this.#bytes(found, range ?? { start: 0, end: object.sizeBytes }),
+    };
+  }
+
+  #find(target: ObjectName | ObjectId, withChunks: boolean): Promise<FoundObject> {
+    if (typeof target !== "string") {
+      checkBucketName(target.bucket);
+      checkKey(target.key);
+    }
+    return this.#index.find(target, withChunks);
+  }
+
+  async *#bytes(found: FoundObject, range: ByteRange): AsyncGenerator<Buffer> {
+    const wanted: { chunk: Chunk; from: number; to: number }[] = [];
+    let at = 0;
+    for (const chunk of found.record.chunks) {
+      const from = Math.max(range.start - at, 0);
+      const to = Math.min(range.end - at, chunk.bytes);
+      if (from < to) wanted.push({ chunk, from, to });
+      at += chunk.bytes;
+    }
+    let ahead: Promise<Buffer> | undefined;
+    try {
+      for (let window = 0; window < wanted.length; window += locateWindow) {
+        const part = wanted.slice(window, window + locateWindow);
+        const locations =
+          found.location === undefined
+            ? await this.#index.locate(part.map(({ chunk }) => chunk))
+            : [found.location];
+        const read = (index: number): Promise<Buffer> | undefined => {
+          const chunk = part[index]?.chunk;
+          if (chunk === undefined) return undefined;
+          const reading = this.#chunks.read(chunk, locations[index]);
+          // Awaited in its turn; until then its failure is nobody's surprise.
+          reading.catch(() => undefined);
+          return reading;
+        };
+        ahead = read(0);
+        for (const [index, { from, to }] of part.entries()) {
+          const bytes = await ahead;
+          if (bytes === undefined) break;
+          ahead = read(index + 1);
+          for (let piece = from; piece < to; piece += pieceBytes) {
+            yield bytes.subarray(piece, Math.min(piece + pieceBytes, to));
+          }
+        }
+      }
+    } finally {
+      await ahead?.catch(() => undefined);
+    }
+  }
+
+  /** Errors: `invalid_argument`, `bucket_not_found`. */
+  async list(request: ListRequest): Promise<ListPage> {
+    const bucket = checkBucketName(request.bucket);
+    const prefix = checkKeyPart(request.prefix ?? "", "prefix");
+    const delimiter = checkKeyPart(request.delimiter ?? "", "delimiter");
+    const startAfter = checkKeyPart(request.startAfter ?? "", "startAfter");
+    const pageSize = request.pageSize ?? 1_000;
+    if (!Number.isInteger(pageSize) || pageSize < 1 || pageSize > 1_000) {
+      throw new Fault("invalid_argument", "pageSize: must be 1–1,000", { field: "pageSize" });
+    }
+    const { entries, next } = await this.#index.list({
+      bucket,
+      prefix,
+      delimiter,
+      pageSize,
+      start: listStart(prefix, startAfter, request.pageToken),
+      startAfter,
+    });
+    const page: ListPage = { objects: [], prefixes: [] };
+    for (const entry of entries) {
+      if (entry.kind === "prefix") page.prefixes.push(entry.prefix);
+      else page.objects.push(stored(entry.id, entry.record, entry.generation, []));
+    }
+    if (next.length > 0) page.nextPageToken = next.toString("base64url");
+    return page;
+  }
+
+  /**
+   * Takes a name away; false if there was none.
+   * Errors: `bucket_not_found`, `precondition_failed`.
+   */
+  async delete(name: ObjectName, condition: WriteCondition = {}): Promise<boolean> {
+    checkBucketName(name.bucket);
+    checkKey(name.key);
+    return this.#index.delete(name, condition, this.#clock.nowMs());
+  }
+
+  /**
+   * Gives an object another name; no bytes move.
+   * Errors: `bucket_not_found`, `object_not_found`, `precondition_failed`.
+   */
+  async copy(request: CopyRequest): Promise<StoredObject> {
+    const name = { bucket: checkBucketName(request.bucket), key: checkKey(request.key) };
+    if (typeof request.source !== "string") {
+      checkBucketName(request.source.bucket, "source.bucket");
+      checkKey(request.source.key, "source.key");
+    }
+    let replace;
+    if (request.replace !== undefined) {
+      const contentType = request.replace.contentType || defaultContentType;
+      const metadata = request.replace.metadata ?? {};
+      checkAttributes(contentType, metadata);
+      replace = { id: this.#ids.next("obj"), contentType, metadata };
+    }
+    return storedOf(
+      await this.#index.copy(
+        request.source,
+        name,
+        request.condition ?? {},
+        replace,
+        this.#clock.nowMs(),
+      ),
+    );
+  }
+}
+
+/** The bound, itself included, at which a page starts; empty for the prefix's begin. */
+function listStart(prefix: string, startAfter: string, pageToken: string | undefined): Buffer {
+  const bounds = [Buffer.from(prefix)];
+  if (startAfter !== "") bounds.push(Buffer.from(`${startAfter}\u0001`));
+  if (pageToken !== undefined && pageToken !== "") {
+    const token = Buffer.from(pageToken, "base64url");
+    if (token.toString("base64url") !== pageToken || token.length > 2_048) {
+      throw new Fault("invalid_argument", "pageToken: not a token of this listing", {
+        field: "pageToken",
+      });
+    }
+    bounds.push(token);
+  }
+  const start = bounds.reduce((a, b) => (Buffer.compare(a, b) < 0 ? b : a));
+  return start === bounds[0] ? Buffer.alloc(0) : start;
+}

@@ -1,0 +1,89 @@
+/** Shapes of objects on the wire; the same fields as store.proto's, in camelCase. */
+import { Type, type Static } from "@sinclair/typebox";
+
+export const objectSchema = Type.Object(
+  {
+    id: Type.String({ description: "obj_…" }),
+    bucket: Type.String({ description: "Bucket that names it; empty if none does any more." }),
+    key: Type.String({ description: "Key that names it." }),
+    sizeBytes: Type.Integer({ minimum: 0, description: "Size in bytes." }),
+    sha256: Type.String({
+      description: "SHA-256 of the bytes, lower-case hex; empty if it came in several parts.",
+    }),
+    etag: Type.String({ description: "Entity tag, without quotes." }),
+    contentType: Type.String({ description: "Media type." }),
+    metadata: Type.Record(Type.String(), Type.String(), { description: "User's metadata." }),
+    createdAtMs: Type.Integer({ description: "When it was stored; milliseconds since 1970." }),
+    generation: Type.Integer({
+      description: "Number of the change that gave the name this target; 0 if nothing names it.",
+    }),
+    pinned: Type.Boolean({ description: "It is pinned." }),
+    refs: Type.Array(Type.String(), { description: "Holders of references." }),
+  },
+  { $id: "Object" },
+);
+export type StoredObject = Static<typeof objectSchema>;
+
+export const objectListSchema = Type.Object(
+  {
+    objects: Type.Array(objectSchema, { description: "In the order of their keys' bytes." }),
+    prefixes: Type.Array(Type.String(), { description: "Prefixes that were rolled up." }),
+    nextPageToken: Type.Optional(Type.String({ description: "Token for the next page." })),
+  },
+  { $id: "ObjectList" },
+);
+
+export const listQuery = Type.Object(
+  {
+    prefix: Type.Optional(Type.String({ description: "Only keys that start with this." })),
+    delimiter: Type.Optional(
+      Type.String({
+        description: "Roll up keys that share what stands before this behind the prefix.",
+      }),
+    ),
+    pageSize: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "Default 1,000." }),
+    ),
+    pageToken: Type.Optional(Type.String({ description: "nextPageToken of the page before." })),
+    startAfter: Type.Optional(Type.String({ description: "Only keys behind this one." })),
+  },
+  { additionalProperties: false },
+);
+
+const nameSchema = Type.Object(
+  { bucket: Type.String(), key: Type.String() },
+  { additionalProperties: false },
+);
+
+export const copyBody = Type.Object(
+  {
+    objectId: Type.Optional(Type.String({ description: "Id of the object to name." })),
+    source: Type.Optional(nameSchema),
+    bucket: Type.String({ description: "New bucket." }),
+    key: Type.String({ description: "New key." }),
+    condition: Type.Optional(
+      Type.Object(
+        {
+          ifMatch: Type.Optional(Type.String()),
+          ifAbsent: Type.Optional(Type.Boolean()),
+          ifGeneration: Type.Optional(Type.Integer({ minimum: 0 })),
+        },
+        { additionalProperties: false, description: "Conditions on the new name." },
+      ),
+    ),
+    replace: Type.Optional(
+      Type.Object(
+        {
+          contentType: Type.Optional(Type.String()),
+          metadata: Type.Optional(Type.Record(Type.String(), Type.String())),
+        },
+        {
+          additionalProperties: false,
+          description: "Give the copy its own media type and metadata, and so its own id.",
+        },
+      ),
+    ),
+  },
+  { $id: "CopyRequest", additionalProperties: false },
+);
+export type CopyBody = Static<typeof copyBody>;
