@@ -1,0 +1,176 @@
+/** `spear object`: bytes in and out of the Object Store. */
+import type { Command } from "commander";
+import type { Client, Page } from "./client.ts";
+import type { Column } from "./output.ts";
+import { sessionOf, type Session } from "./session.ts";
+import { getObject, objectPath, putObject, type StoredObject } from "./transfer.ts";
+import {
+  collectPair,
+  formatBytes,
+  parseBucket,
+  parseCount,
+  parseObjectName,
+  type ObjectName,
+} from "./values.ts";
+
+const metaPrefix = "x-spear-meta-";
+
+interface ObjectPage extends Page {
+  objects: StoredObject[];
+  prefixes: string[];
+}
+/** A line of a listing: an object, or what several keys begin with. */
+type Row = StoredObject | { prefix: string };
+type ObjectStat = Omit<StoredObject, "bucket" | "key">;
+
+const sizeOf = (page: ObjectPage) => page.objects.length + page.prefixes.length;
+
+const columns: readonly Column<Row>[] = [
+  ["KEY", (row) => ("prefix" in row ? row.prefix : row.key)],
+  ["SIZE", (row) => ("prefix" in row ? "" : formatBytes(row.sizeBytes))],
+  ["STORED", (row) => ("prefix" in row ? "" : new Date(row.createdAtMs).toISOString())],
+  ["ID", (row) => ("prefix" in row ? "" : row.id)],
+];
+
+const details = (object: ObjectStat) => [
+  ["id", object.id] as const,
+  ["size", `${object.sizeBytes} (${formatBytes(object.sizeBytes)})`] as const,
+  ["type", object.contentType] as const,
+  ["sha256", object.sha256] as const,
+  ["etag", object.etag] as const,
+  ["stored", new Date(object.createdAtMs).toISOString()] as const,
+  ["generation", String(object.generation)] as const,
+  ...Object.entries(object.metadata).map(([name, value]) => [`meta ${name}`, value] as const),
+];
+
+/** What `stat` and `get` take: a name, or the id of an object. */
+function pathOf(text: string): string {
+  return /^obj_[0-9A-Z]{26}$/.test(text)
+    ? `/v1/objects/${text}`
+    : objectPath(parseObjectName(text));
+}
+
+export function addObject(program: Command): void {
+  const object = program
+    .command("object")
+    .summary("put, get and list objects")
+    .description("Objects of the Object Store, named BUCKET/KEY.");
+  object
+    .command("put")
+    .summary("store a file")
+    .description("Stores a file, or standard input for '-'; the bucket must exist.")
+    .argument("<file>", "file, or - for standard input")
+    .argument("<BUCKET/KEY>", "its name", parseObjectName)
+    .option("--type <media type>", "media type (default application/octet-stream)")
+    .option("--meta <NAME=VALUE>", "metadata (repeatable)", collectPair)
+    .option("--if-absent", "only if nothing has the name")
+    .addHelpText("after", "\nExample:\n  spear object put report.pdf docs/2026/report.pdf")
+    .action(async (file: string, name: ObjectName, _: unknown, command: Command) => {
+      const { store, output } = sessionOf(command);
+      const options = command.opts<{
+        type?: string;
+        meta?: Record<string, string>;
+        ifAbsent?: boolean;
+      }>();
+      const stored = await putObject(store, file, name, {
+        contentType: options.type,
+        metadata: options.meta,
+        ifAbsent: options.ifAbsent,
+        progress: true,
+      });
+      const size = formatBytes(stored.sizeBytes);
+      await output.done(stored, `${stored.bucket}/${stored.key}  ${size}  ${stored.id}`);
+    });
+  object
+    .command("get")
+    .summary("fetch an object")
+    .description("Writes an object to a file, or to standard output for '-'.")
+    .argument("<BUCKET/KEY>", "its name, or its id", pathOf)
+    .argument("[file]", "file, or - for standard output (default: the key's last part)")
+    .addHelpText("after", "\nExample:\n  spear object get docs/2026/report.pdf - | less")
+    .action(async (path: string, file: string | undefined, _: unknown, command: Command) => {
+      const { store, output } = sessionOf(command);
+      const target = file ?? lastPart(path);
+      const bytes = await getObject(store, path, target, true);
+      if (target !== "-") {
+        await output.done({ file: target, sizeBytes: bytes }, `${target}  ${formatBytes(bytes)}`);
+      }
+    });
+  object
+    .command("ls")
+    .summary("list a bucket's objects")
+    .description("Lists the objects of a bucket in the order of their keys.")
+    .argument("<BUCKET[/PREFIX]>", "bucket, and what the keys start with")
+    .option("--delimiter <text>", "show what lies below it as one line")
+    .option("--limit <count>", "most lines", parseCount)
+    .action(async (place: string, _: unknown, command: Command) => {
+      await list(place, command.opts(), sessionOf(command));
+    });
+  object
+    .command("stat")
+    .summary("show what is known of an object")
+    .argument("<BUCKET/KEY>", "its name, or its id", pathOf)
+    .action(async (path: string, _: unknown, command: Command) => {
+      const { store, output } = sessionOf(command);
+      await output.one(await statObject(store, path), details);
+    });
+  object
+    .command("rm")
+    .summary("take names away")
+    .description("Takes the names of objects away; what nothing keeps is collected later.")
+    .argument("<BUCKET/KEY...>", "their names")
+    .action(async (names: string[], _: unknown, command: Command) => {
+      const { store, output } = sessionOf(command);
+      const parsed = names.map((name) => parseObjectName(name));
+      for (const name of parsed) {
+        await store.request("DELETE", objectPath(name));
+        await output.done({ ...name, removed: true }, `removed ${name.bucket}/${name.key}`);
+      }
+    });
+}
+
+function lastPart(path: string): string {
+  return (
+    decodeURIComponent(path.split("/").at(-1) ?? "")
+      .split("/")
+      .at(-1) || "object"
+  );
+}
+
+/** What an answer's headers say of its object. */
+async function statObject(store: Client, path: string): Promise<ObjectStat> {
+  const { headers } = await store.request("HEAD", path);
+  const metadata: Record<string, string> = {};
+  headers.forEach((value, header) => {
+    if (header.startsWith(metaPrefix)) metadata[header.slice(metaPrefix.length)] = value;
+  });
+  return {
+    id: headers.get("x-spear-object-id") ?? "",
+    sizeBytes: Number(headers.get("content-length") ?? 0),
+    sha256: headers.get("x-spear-sha256") ?? "",
+    etag: headers.get("etag")?.replaceAll('"', "") ?? "",
+    contentType: headers.get("content-type") ?? "",
+    createdAtMs: Date.parse(headers.get("last-modified") ?? ""),
+    generation: Number(headers.get("x-spear-generation") ?? 0),
+    metadata,
+  };
+}
+
+async function list(
+  place: string,
+  options: { delimiter?: string; limit?: number },
+  { store, output }: Session,
+): Promise<void> {
+  const slash = place.indexOf("/");
+  const bucket = parseBucket(slash < 0 ? place : place.slice(0, slash));
+  const path = `/v1/buckets/${encodeURIComponent(bucket)}/objects`;
+  const query = {
+    prefix: slash < 0 ? undefined : place.slice(slash + 1),
+    delimiter: options.delimiter,
+  };
+  const rows: Row[] = [];
+  for await (const page of store.pages<ObjectPage>(path, query, sizeOf, options.limit)) {
+    rows.push(...page.objects, ...page.prefixes.map((prefix) => ({ prefix })));
+  }
+  await output.many(rows, columns);
+}

@@ -1,0 +1,31 @@
+/** The CLI's commands and global options, put together. */
+import { Command } from "commander";
+import { addBucket } from "./bucket.ts";
+import { addNode } from "./node.ts";
+import { addObject } from "./object.ts";
+import { addRun } from "./run.ts";
+import { programs } from "./serve.ts";
+import { addGlobalOptions } from "./session.ts";
+import { addTask } from "./task.ts";
+import { addVersion, version } from "./version.ts";
+
+/** A fresh command tree; parsing throws commander's `CommanderError` instead of ending the process. */
+export function createProgram(): Command {
+  const program = new Command("spear")
+    .description("Runs commands on a cluster: as processes, in containers or as WebAssembly.")
+    .version(version, "-V, --version")
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .showHelpAfterError("Run it with --help for what there is.");
+  addGlobalOptions(program);
+  addRun(program);
+  addTask(program);
+  addNode(program);
+  addObject(program);
+  addBucket(program);
+  for (const [name, { summary }] of Object.entries(programs)) {
+    program.command(name).summary(summary).usage("[flags]").helpOption(false);
+  }
+  addVersion(program);
+  return program;
+}
