@@ -39,16 +39,30 @@ function telling(errors: Iterable<ValueError>): ValueError | undefined {
   return best;
 }
 
+/** What a union takes, in words. A string with a format stands for another of its types. */
+function choices(rules: readonly TSchema[]): string {
+  const literals = rules.flatMap((rule) => ("const" in rule ? [String(rule["const"])] : []));
+  if (literals.length === rules.length) return `must be one of ${literals.join(", ")}`;
+  const types = rules.filter((rule) => rule["format"] === undefined).map((rule) => rule["type"]);
+  return `expected ${[...new Set(types)].join(" or ")}`;
+}
+
+/** What is wrong at one place, in words. */
+function saying(error: ValueError | undefined): string {
+  const rule = error?.schema as { errorMessage?: string; anyOf?: TSchema[] } | undefined;
+  if (rule?.errorMessage !== undefined) return rule.errorMessage;
+  if (rule?.anyOf !== undefined) return choices(rule.anyOf);
+  const message = error?.message.toLowerCase() ?? "not valid";
+  return message === "unexpected property" ? "unknown field" : message;
+}
+
 /** `invalid_argument` for what is wrong with `value`. */
 export function faultOf(schema: TSchema, value: unknown, root: string): Fault {
   const error = telling(checker(schema).Errors(value));
   const field = fieldOf(root, error?.path ?? "");
-  const rule = error?.schema as { errorMessage?: string } | undefined;
-  const message = rule?.errorMessage ?? error?.message.toLowerCase() ?? "not valid";
-  const said = message === "unexpected property" ? "unknown field" : message;
   return new Fault(
     "invalid_argument",
-    `${field === "" ? "value" : field}: ${said}`,
+    `${field === "" ? "value" : field}: ${saying(error)}`,
     field === "" ? {} : { field },
   );
 }

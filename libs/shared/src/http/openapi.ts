@@ -1,11 +1,22 @@
 /**
- * Makes the document that @elysiajs/swagger writes a valid OpenAPI 3.1 one:
- * every response gets a description, errors are declared once, `$id` and other
- * members that belong to TypeBox go, media types that no route takes go.
+ * The OpenAPI 3.1 document of a program, from its own routes. @elysiajs/swagger
+ * writes it from a copy of them, in which a wildcard has a name and a WebSocket
+ * is the GET that opens it; then it is made valid: every response gets a
+ * description, errors are declared once, what belongs to TypeBox or to Elysia's
+ * reading of strings goes, and so do media types that no route takes.
  */
+import { swagger } from "@elysiajs/swagger";
+import type { TObject, TSchema } from "@sinclair/typebox";
+import { Elysia, type AnyElysia } from "elysia";
+
 export interface OpenApi {
   openapi: string;
-  info: Record<string, unknown>;
+  info: {
+    title: string;
+    description: string;
+    version: string;
+    license?: { name: string; url?: string };
+  };
   paths: Record<string, Record<string, Operation>>;
   components?: Record<string, Record<string, unknown>>;
   tags?: { name: string }[];
@@ -38,11 +49,26 @@ const problemSchema = {
 
 const foreign = new Set(["$id", "errorMessage", "static", "params"]);
 
-/** A schema without what belongs to TypeBox, and `$ref`s that point into the document. */
+/** Formats under which Elysia lets a string stand for another type. */
+const coercions = new Set(["integer", "numeric", "boolean", "ObjectString", "ArrayString"]);
+
+/** `anyOf` of a value and of strings that are read as one, as the value alone. */
+function withoutCoercion(schema: Record<string, unknown>): Record<string, unknown> {
+  const { anyOf, ...rest } = schema;
+  if (!Array.isArray(anyOf)) return schema;
+  const choices = (anyOf as Record<string, unknown>[]).filter(
+    ({ type, format }) => !(type === "string" && coercions.has(String(format))),
+  );
+  if (choices.length === anyOf.length) return schema;
+  return choices.length === 1 ? { ...rest, ...choices[0] } : { ...rest, anyOf: choices };
+}
+
+/** A schema in JSON Schema's own words, whose `$ref`s point into the document. */
 function cleaned(value: unknown, inProperties = false): unknown {
   if (Array.isArray(value)) return value.map((item) => cleaned(item));
   if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value)
+  const given = inProperties ? value : withoutCoercion(value as Record<string, unknown>);
+  const entries = Object.entries(given)
     .filter(([key]) => inProperties || !foreign.has(key))
     .map(([key, inner]): [string, unknown] => {
       if (!inProperties && key === "$ref" && typeof inner === "string" && !inner.startsWith("#")) {
@@ -76,14 +102,6 @@ function normaliseOperation(operation: Operation): Operation {
   };
   return {
     ...operation,
-    ...(operation.parameters === undefined
-      ? {}
-      : {
-          // Elysia's wildcard is the rest of the path, which here is always a key.
-          parameters: operation.parameters.map((parameter) =>
-            parameter.name === "*" ? { ...parameter, name: "key" } : parameter,
-          ),
-        }),
     ...(operation.requestBody === undefined
       ? {}
       : {
@@ -96,11 +114,11 @@ function normaliseOperation(operation: Operation): Operation {
   };
 }
 
-export function normaliseOpenApi(document: OpenApi): OpenApi {
+function normalise(document: OpenApi): OpenApi {
   const clean = cleaned(document) as OpenApi;
   const paths: OpenApi["paths"] = {};
   for (const [path, item] of Object.entries(clean.paths).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    paths[path.replace(/\*$/, "{key}")] = Object.fromEntries(
+    paths[path] = Object.fromEntries(
       Object.entries(item).map(([method, operation]) => [method, normaliseOperation(operation)]),
     );
   }
@@ -113,4 +131,58 @@ export function normaliseOpenApi(document: OpenApi): OpenApi {
       schemas: { ...clean.components?.["schemas"], Problem: problemSchema },
     },
   };
+}
+
+interface RouteHooks {
+  body?: TSchema | string;
+  query?: TSchema;
+  params?: TSchema;
+  headers?: TSchema;
+  response?: TSchema | Record<number, TSchema>;
+  detail?: Record<string, unknown>;
+}
+
+/** Elysia's wildcard under the name that it has in the document. */
+function withKey(params: TSchema | undefined): TSchema | undefined {
+  const properties = (params as TObject | undefined)?.properties;
+  if (params === undefined || properties?.["*"] === undefined) return params;
+  const { "*": key, ...others } = properties;
+  return { ...params, properties: { ...others, key }, required: [...Object.keys(others), "key"] };
+}
+
+const switching = { 101: { description: "Switches to WebSocket." } };
+
+/** The routes of `app` as its document shows them. */
+function described(app: AnyElysia, info: OpenApi["info"]): AnyElysia {
+  const copy: AnyElysia = new Elysia().use(
+    swagger({ specPath: "/openapi", excludeStaticFile: false, documentation: { info } }),
+  );
+  // Elysia hides its models from types, not from its plugins.
+  copy.model(
+    (app as unknown as { definitions: { type: Record<string, TSchema> } }).definitions.type,
+  );
+  for (const { method, path, hooks } of app.routes) {
+    const { body, query, params, headers, response, detail } = hooks as RouteHooks;
+    const opens = method === "WS";
+    const shown = {
+      query,
+      params: withKey(params),
+      headers,
+      detail: opens ? { ...detail, responses: switching } : detail,
+      ...(opens ? {} : { body, response }),
+    };
+    copy.route(
+      opens ? "GET" : method,
+      path.replace(/\*$/, ":key"),
+      () => undefined,
+      shown as Parameters<AnyElysia["route"]>[3] & object,
+    );
+  }
+  return copy;
+}
+
+/** The valid document of a program, from its routes as they stand. */
+export async function openApiOf(app: AnyElysia, info: OpenApi["info"]): Promise<OpenApi> {
+  const response = await described(app, info).handle(new Request("http://localhost/openapi"));
+  return normalise((await response.json()) as OpenApi);
 }

@@ -1,10 +1,9 @@
 /** HTTP servers: Elysia with SPEAR's errors, limits, OpenAPI document and its UI. */
-import { swagger } from "@elysiajs/swagger";
 import { Elysia, type AnyElysia } from "elysia";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import { docsPage } from "./docs.ts";
-import { normaliseOpenApi, type OpenApi } from "./openapi.ts";
+import { openApiOf } from "./openapi.ts";
 import { httpFault, problemResponse } from "./problem.ts";
 
 export interface HttpOptions {
@@ -20,13 +19,12 @@ export interface HttpOptions {
   ready: () => Promise<Record<string, true | string>>;
 }
 
-const rawDocument = "/swagger/json";
-
 /** The routes of a program below SPEAR's error handling, with health and documentation. */
 export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia {
-  const { log } = options;
+  const { log, title, description, version } = options;
+  const license = { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" };
   const app: AnyElysia = new Elysia({ normalize: false, strictPath: true })
-    .onError(({ code, error }) => problemResponse(httpFault(code, error), log))
+    .onError((failed) => problemResponse(httpFault(failed.code, failed.error, failed, app), log))
     .onRequest(({ request }) => {
       const length = Number(request.headers.get("content-length") ?? 0);
       if (length <= options.maxBodyBytes) return;
@@ -36,21 +34,6 @@ export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia
         help: `at most ${options.maxBodyBytes} bytes are accepted`,
       });
     })
-    .use(
-      swagger({
-        path: "/swagger",
-        specPath: rawDocument,
-        exclude: [/^\/swagger/, /^\/docs/, "/openapi.json"],
-        documentation: {
-          info: {
-            title: options.title,
-            description: options.description,
-            version: options.version,
-            license: { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" },
-          },
-        },
-      }),
-    )
     .get("/healthz", () => ({ status: "ok" as const }), {
       detail: { operationId: "getHealth", summary: "The process is alive.", tags: ["operations"] },
     })
@@ -70,16 +53,12 @@ export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia
         },
       },
     )
-    .get("/openapi.json", () => openApiOf(app), { detail: { hide: true } })
+    .get("/openapi.json", () => openApiOf(app, { title, description, version, license }), {
+      detail: { hide: true },
+    })
     .use(docsPage());
   for (const route of routes) app.use(route);
   return app;
-}
-
-/** The valid OpenAPI document of a program, from its running routes. */
-export async function openApiOf(app: AnyElysia): Promise<OpenApi> {
-  const response = await app.handle(new Request(`http://localhost${rawDocument}`));
-  return normaliseOpenApi((await response.json()) as OpenApi);
 }
 
 export interface RunningHttp extends AsyncDisposable {
