@@ -15,9 +15,9 @@ import type { Node, NodeUsage } from "@spear/shared/node.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
 import { isPlaced } from "@spear/shared/state.ts";
 import type { Dispatcher } from "../scheduler/dispatch.ts";
-import type { TaskRecords } from "../tasks/redis.ts";
+import type { RecordStore } from "../tasks/store.ts";
 import type { Reports } from "../tasks/reports.ts";
-import type { NodeRecords, Registration } from "./redis.ts";
+import type { NodeStore, Registration } from "./store.ts";
 
 const probeMs = 400;
 
@@ -27,8 +27,8 @@ export interface Lease {
 }
 
 export class Nodes {
-  readonly #records: NodeRecords;
-  readonly #tasks: TaskRecords;
+  readonly #records: NodeStore;
+  readonly #tasks: RecordStore;
   readonly #reports: Reports;
   readonly #dispatcher: Dispatcher;
   readonly #clock: Clock;
@@ -37,8 +37,8 @@ export class Nodes {
   readonly lease: Lease;
 
   constructor(deps: {
-    records: NodeRecords;
-    tasks: TaskRecords;
+    records: NodeStore;
+    tasks: RecordStore;
     reports: Reports;
     dispatcher: Dispatcher;
     clock: Clock;

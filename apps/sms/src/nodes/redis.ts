@@ -1,19 +1,19 @@
 /** Node records, leases and reservations in Redis: the typed wrapper of their scripts. */
 import type { NodeId } from "@spear/shared/ids.ts";
-import type {
-  Capacity,
-  Node,
-  NodeFacts,
-  NodeState,
-  NodeUsage,
-  RuntimeInfo,
-} from "@spear/shared/node.ts";
+import type { Node, NodeState, NodeUsage } from "@spear/shared/node.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
 import { Script } from "@spear/shared/redis/script.ts";
 import type { Redis } from "ioredis";
 import { extrasText } from "../tasks/record.ts";
 import { preamble } from "../tasks/redis.ts";
 import heartbeatLua from "./heartbeat.lua" with { type: "text" };
+import type {
+  NodeStore,
+  Registration,
+  RegisterCode,
+  HeartbeatCode,
+  StandingCode,
+} from "./store.ts";
 import registerLua from "./register.lua" with { type: "text" };
 import standingLua from "./standing.lua" with { type: "text" };
 
@@ -21,25 +21,12 @@ const register = new Script<[string]>("node_register", 1, preamble + registerLua
 const heartbeat = new Script<[string]>("node_heartbeat", 1, preamble + heartbeatLua);
 const standing = new Script<[string, string]>("node_standing", 1, preamble + standingLua);
 
-/** What a node says of itself when it registers. */
-export interface Registration {
-  id: NodeId;
-  name: string;
-  incarnation: string;
-  httpAddress: string;
-  grpcAddress: string;
-  capacity: Capacity;
-  labels: Record<string, string>;
-  runtimes: RuntimeInfo[];
-  facts: NodeFacts;
-}
-
 /** The part of a registration that no script reads. */
 type Document = Omit<Registration, "id" | "incarnation">;
 
 const noUsage: NodeUsage = { cpu: 0, memoryBytes: 0, running: 0, diskFreeBytes: 0, load1: 0 };
 
-export class NodeRecords {
+export class NodeRecords implements NodeStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #eventsKept: number;
@@ -50,11 +37,7 @@ export class NodeRecords {
     this.#eventsKept = eventsKept;
   }
 
-  async register(
-    node: Registration,
-    nowMs: number,
-    leaseMs: number,
-  ): Promise<"new" | "same" | "restarted"> {
+  async register(node: Registration, nowMs: number, leaseMs: number): Promise<RegisterCode> {
     const { id, incarnation, ...document } = node;
     const [code] = await register.run(
       this.#redis,
@@ -72,7 +55,7 @@ export class NodeRecords {
         leaseMs,
       ],
     );
-    return code as "new" | "same" | "restarted";
+    return code as RegisterCode;
   }
 
   /** Renews the lease. `revive` makes a node that was given up ready again. */
@@ -83,7 +66,7 @@ export class NodeRecords {
     nowMs: number,
     leaseMs: number,
     revive = false,
-  ): Promise<"ok" | "missing" | "stale" | "down"> {
+  ): Promise<HeartbeatCode> {
     const [code] = await heartbeat.run(
       this.#redis,
       [this.#keys.seq],
@@ -97,7 +80,7 @@ export class NodeRecords {
         revive ? "revive" : "",
       ],
     );
-    return code as "ok" | "missing" | "stale" | "down";
+    return code as HeartbeatCode;
   }
 
   /** Changes the standing; see standing.lua. */
@@ -107,7 +90,7 @@ export class NodeRecords {
     reason: string,
     nowMs: number,
     only: { incarnation?: string; ifExpired?: boolean } = {},
-  ): Promise<"ok" | "again" | "missing" | "stale" | "alive"> {
+  ): Promise<StandingCode> {
     const [code] = await standing.run(
       this.#redis,
       [this.#keys.seq],
@@ -121,7 +104,7 @@ export class NodeRecords {
         only.ifExpired === true ? "expired" : "",
       ],
     );
-    return code as "ok" | "again" | "missing" | "stale" | "alive";
+    return code as StandingCode;
   }
 
   /** All node ids, oldest first. */

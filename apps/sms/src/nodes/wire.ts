@@ -5,7 +5,7 @@ import { check } from "@spear/shared/check.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { type NodeId, parseId } from "@spear/shared/ids.ts";
 import { Capacity, type Node } from "@spear/shared/node.ts";
-import type { Registration } from "./redis.ts";
+import type { Registration } from "./store.ts";
 
 export function nodeToProto(node: Node): WireNode {
   return WireNode.fromPartial({ ...node, state: nodeStateToProto(node.state) });

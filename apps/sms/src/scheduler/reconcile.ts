@@ -7,7 +7,7 @@ import type { Clock } from "@spear/shared/clock.ts";
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { OutputObject } from "@spear/shared/task.ts";
 import type { Nodes } from "../nodes/nodes.ts";
-import type { TaskRecords } from "../tasks/redis.ts";
+import type { RecordStore } from "../tasks/store.ts";
 import type { Reports } from "../tasks/reports.ts";
 import type { Dispatcher } from "./dispatch.ts";
 
@@ -16,14 +16,14 @@ const undeliveredMs = 2_000;
 const page = 500;
 
 export class Reconciler {
-  readonly #tasks: TaskRecords;
+  readonly #tasks: RecordStore;
   readonly #nodes: Nodes;
   readonly #reports: Reports;
   readonly #dispatcher: Dispatcher;
   readonly #clock: Clock;
 
   constructor(deps: {
-    tasks: TaskRecords;
+    tasks: RecordStore;
     nodes: Nodes;
     reports: Reports;
     dispatcher: Dispatcher;

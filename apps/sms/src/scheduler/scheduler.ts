@@ -9,7 +9,7 @@ import { Loop } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Event, TaskSpec } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
-import type { TaskRecords } from "../tasks/redis.ts";
+import type { RecordStore } from "../tasks/store.ts";
 import type { Dispatcher } from "./dispatch.ts";
 import { adjust, type Demand, demandOf, place, type Policy } from "./place.ts";
 import type { ClusterView } from "./view.ts";
@@ -21,7 +21,7 @@ const refreshAllMs = 5_000;
 const periodMs = 1_000;
 
 export class Scheduler implements AsyncDisposable {
-  readonly #records: TaskRecords;
+  readonly #records: RecordStore;
   readonly #view: ClusterView;
   readonly #dispatcher: Dispatcher;
   readonly #clock: Clock;
@@ -32,7 +32,7 @@ export class Scheduler implements AsyncDisposable {
   #due: ReturnType<typeof setTimeout> | undefined;
 
   constructor(deps: {
-    records: TaskRecords;
+    records: RecordStore;
     view: ClusterView;
     dispatcher: Dispatcher;
     events: EventLog;

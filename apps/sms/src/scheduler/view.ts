@@ -5,7 +5,7 @@
  */
 import type { NodeId } from "@spear/shared/ids.ts";
 import type { Node } from "@spear/shared/node.ts";
-import type { NodeRecords } from "../nodes/redis.ts";
+import type { NodeStore } from "../nodes/store.ts";
 import type { Attributes } from "./constraint.ts";
 import type { NodeView } from "./place.ts";
 
@@ -52,11 +52,11 @@ export function viewOf(node: Node): NodeView {
 }
 
 export class ClusterView {
-  readonly #records: NodeRecords;
+  readonly #records: NodeStore;
   readonly #nodes = new Map<NodeId, NodeView>();
   readonly #dirty = new Set<NodeId>();
 
-  constructor(records: NodeRecords) {
+  constructor(records: NodeStore) {
     this.#records = records;
   }
 

@@ -26,6 +26,14 @@ import {
   recordFields,
   type TaskRecord,
 } from "./record.ts";
+import type {
+  CancelOutcome,
+  CommitCode,
+  Outcome,
+  RecordStore,
+  Transition,
+  Waiting,
+} from "./store.ts";
 import submitLua from "./submit.lua" with { type: "text" };
 import transitionLua from "./transition.lua" with { type: "text" };
 
@@ -48,35 +56,11 @@ const commit = new Script<[string]>("commit", 2, preamble + commitLua);
 const cancel = new Script<[string, string, number]>("cancel", 2, preamble + cancelLua);
 const promote = new Script<number>("promote", 1, preamble + promoteLua);
 
-/** A change that is asked for; see transition.lua. */
-export interface Transition {
-  id: TaskId;
-  to: TaskState;
-  /** Attempt that must be current. */
-  attempt?: number;
-  /** Target of an assignment; else the node that must hold the attempt. */
-  nodeId?: NodeId;
-  reason: string;
-  /** For `pending`: not before this time. */
-  notBeforeMs?: number;
-  exitCode?: number;
-  /** Fields of the record to write. */
-  set?: Readonly<Record<string, string | number>>;
-}
-
-export interface Outcome {
-  code: "ok" | "missing" | "stale" | "again" | "illegal" | "committing" | "no_capacity";
-  attempt: number;
-  nodeId: NodeId;
-  /** State before if ok, else the current one. */
-  state: TaskState;
-}
-
 function pairs(set: Readonly<Record<string, string | number>> | undefined): (string | number)[] {
   return Object.entries(set ?? {}).flat();
 }
 
-export class TaskRecords {
+export class TaskRecords implements RecordStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #eventsKept: number;
@@ -162,34 +146,23 @@ export class TaskRecords {
     outputs: string,
     nowMs: number,
     set: Readonly<Record<string, string | number>>,
-  ): Promise<"ok" | "missing" | "stale" | "illegal"> {
+  ): Promise<CommitCode> {
     const [code] = await commit.run(
       this.#redis,
       [this.#keys.seq, this.#keys.task(id)],
       [nowMs, this.#eventsKept, attempt, nodeId, outputs, "cm", attempt, ...pairs(set)],
     );
-    return code as "ok" | "missing" | "stale" | "illegal";
+    return code as CommitCode;
   }
 
   /** Asks a task to end; see cancel.lua. */
-  async cancel(
-    id: TaskId,
-    nowMs: number,
-  ): Promise<{
-    code: "cancelled" | "requested" | "terminal" | "missing";
-    nodeId: NodeId;
-    attempt: number;
-  }> {
+  async cancel(id: TaskId, nowMs: number): Promise<CancelOutcome> {
     const [code, nodeId, attempt] = await cancel.run(
       this.#redis,
       [this.#keys.seq, this.#keys.task(id)],
       [nowMs, this.#eventsKept, id],
     );
-    return {
-      code: code as "cancelled" | "requested" | "terminal" | "missing",
-      nodeId: nodeId as NodeId,
-      attempt,
-    };
+    return { code: code as CancelOutcome["code"], nodeId: nodeId as NodeId, attempt };
   }
 
   /** Moves delayed tasks whose time has come; the number moved, at most `limit`. */
@@ -279,7 +252,7 @@ export class TaskRecords {
   }
 
   /** Classes with waiting tasks, and the first of each with its rank; lowest rank first. */
-  async waitingClasses(): Promise<{ class: string; head: TaskId; rank: number }[]> {
+  async waitingClasses(): Promise<Waiting[]> {
     const classes = await this.#redis.smembers(this.#keys.pendingClasses);
     const heads = await Promise.all(
       classes.map((cls) => this.#redis.zrange(this.#keys.pendingClass(cls), 0, "0", "WITHSCORES")),

@@ -12,7 +12,7 @@ import type { TaskState } from "@spear/shared/state.ts";
 import { type Failure, type OutputObject, retryDelayMs } from "@spear/shared/task.ts";
 import type { OutputPublisher } from "./outputs.ts";
 import type { TaskRecord } from "./record.ts";
-import type { Outcome, TaskRecords } from "./redis.ts";
+import type { Outcome, RecordStore } from "./store.ts";
 
 type Fields = Record<string, string | number>;
 
@@ -27,14 +27,14 @@ function fieldsOf(exit: AttemptExit): Fields {
 }
 
 export class Reports {
-  readonly #records: TaskRecords;
+  readonly #records: RecordStore;
   readonly #outputs: OutputPublisher;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #nodeFaultLimit: number;
 
   constructor(deps: {
-    records: TaskRecords;
+    records: RecordStore;
     outputs: OutputPublisher;
     clock: Clock;
     log: Log;

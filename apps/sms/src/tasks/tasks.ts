@@ -12,7 +12,7 @@ import type { Dispatcher } from "../scheduler/dispatch.ts";
 import { demandOf } from "../scheduler/place.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { newTask, type Submitted } from "./record.ts";
-import type { TaskRecords } from "./redis.ts";
+import type { RecordStore } from "./store.ts";
 
 export interface TaskFilter {
   states: readonly TaskState[];
@@ -32,14 +32,14 @@ const scanPage = 500;
 export const maxBulk = 10_000;
 
 export class Tasks {
-  readonly #records: TaskRecords;
+  readonly #records: RecordStore;
   readonly #scheduler: Scheduler;
   readonly #dispatcher: Dispatcher;
   readonly #clock: Clock;
   readonly #ids: IdSource;
 
   constructor(deps: {
-    records: TaskRecords;
+    records: RecordStore;
     scheduler: Scheduler;
     dispatcher: Dispatcher;
     clock: Clock;

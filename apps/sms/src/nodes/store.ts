@@ -1,0 +1,57 @@
+/**
+ * The port of node records: standing, lease and what is reserved. It shares its
+ * state with the task records' store, which takes and gives back capacity (T4).
+ */
+import type { NodeId } from "@spear/shared/ids.ts";
+import type {
+  Capacity,
+  Node,
+  NodeFacts,
+  NodeState,
+  NodeUsage,
+  RuntimeInfo,
+} from "@spear/shared/node.ts";
+
+/** What a node says of itself when it registers. */
+export interface Registration {
+  id: NodeId;
+  name: string;
+  incarnation: string;
+  httpAddress: string;
+  grpcAddress: string;
+  capacity: Capacity;
+  labels: Record<string, string>;
+  runtimes: RuntimeInfo[];
+  facts: NodeFacts;
+}
+
+export type RegisterCode = "new" | "same" | "restarted";
+export type HeartbeatCode = "ok" | "missing" | "stale" | "down";
+export type StandingCode = "ok" | "again" | "missing" | "stale" | "alive";
+
+export interface NodeStore {
+  register(node: Registration, nowMs: number, leaseMs: number): Promise<RegisterCode>;
+  /** Renews the lease. `revive` makes a node that was given up ready again. */
+  heartbeat(
+    id: NodeId,
+    incarnation: string,
+    usage: NodeUsage | undefined,
+    nowMs: number,
+    leaseMs: number,
+    revive?: boolean,
+  ): Promise<HeartbeatCode>;
+  /** Changes the standing: only for this incarnation, or only if its lease ran out. */
+  setState(
+    id: NodeId,
+    to: NodeState,
+    reason: string,
+    nowMs: number,
+    only?: { incarnation?: string; ifExpired?: boolean },
+  ): Promise<StandingCode>;
+  /** All node ids, oldest first. */
+  ids(): Promise<NodeId[]>;
+  /** Nodes whose lease should have run out by now; at most 1,000. */
+  expired(nowMs: number): Promise<NodeId[]>;
+  get(id: NodeId): Promise<Node | undefined>;
+  list(): Promise<Node[]>;
+}
