@@ -23,6 +23,17 @@ export const NodeUsage = Type.Object({
   running: Type.Integer(),
   diskFreeBytes: Type.Integer(),
   load1: Type.Number(),
+  cached: Type.Optional(
+    Type.Union([
+      Type.Object({
+        names: Type.Array(Type.String(), {
+          maxItems: 1_000,
+          description: "Objects, images and modules that need not be fetched, last used first.",
+        }),
+      }),
+      Type.Undefined(),
+    ]),
+  ),
 });
 export type NodeUsage = Static<typeof NodeUsage>;
 
@@ -56,6 +67,16 @@ export const Node = Type.Object(
     registeredAtMs: Type.Integer(),
     lastSeenAtMs: Type.Integer(),
     incarnation: Type.String({ description: "Identity of this run of the SPEARlet." }),
+    losses: Type.Optional(
+      Type.Number({
+        description: "How often it was lost; halves every ten minutes. As of lostAtMs.",
+      }),
+    ),
+    lostAtMs: Type.Optional(Type.Integer()),
+    heldFor: Type.Optional(
+      Type.String({ description: "Task that waits for its room, until heldUntilMs." }),
+    ),
+    heldUntilMs: Type.Optional(Type.Integer()),
   },
   { $id: "Node", description: "A machine that runs a SPEARlet." },
 );

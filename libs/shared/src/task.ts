@@ -288,6 +288,25 @@ export const TaskSpec = Type.Object(
     retentionMs: Type.Optional(ms("How long the record and logs are kept after the end")),
     record: Type.Optional(Type.Boolean({ description: "Record hostcalls and clocks for replay." })),
     secrets: Type.Optional(envMap("Secrets by environment name.")),
+    spread: Type.Optional(
+      Type.Object(
+        {
+          label: words(
+            "^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$",
+            "must be the name of a label",
+            63,
+            "Label of nodes, as zone. Nodes without it count as one value.",
+          ),
+        },
+        { ...closed, description: "Even out the job's tasks over the values of a node label." },
+      ),
+    ),
+    antiAffinity: Type.Optional(
+      oneOf(
+        ["job", "none"],
+        "job: never two tasks of the job that ask for it on one node. Default none.",
+      ),
+    ),
   },
   {
     ...closed,

@@ -1,5 +1,5 @@
 /** Node records, leases and reservations in Redis: the typed wrapper of their scripts. */
-import type { NodeId } from "@spear/shared/ids.ts";
+import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { Node, NodeState, NodeUsage } from "@spear/shared/node.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
 import { Script } from "@spear/shared/redis/script.ts";
@@ -7,18 +7,22 @@ import type { Redis } from "ioredis";
 import { extrasText } from "../tasks/record.ts";
 import { preamble } from "../tasks/redis.ts";
 import heartbeatLua from "./heartbeat.lua" with { type: "text" };
-import type {
-  NodeStore,
-  Registration,
-  RegisterCode,
-  HeartbeatCode,
-  StandingCode,
+import {
+  lossHalfLifeMs,
+  type NodeStore,
+  type Registration,
+  type RegisterCode,
+  type HeartbeatCode,
+  type HoldCode,
+  type StandingCode,
 } from "./store.ts";
 import registerLua from "./register.lua" with { type: "text" };
+import holdLua from "./hold.lua" with { type: "text" };
 import standingLua from "./standing.lua" with { type: "text" };
 
 const register = new Script<[string]>("node_register", 1, preamble + registerLua);
 const heartbeat = new Script<[string]>("node_heartbeat", 1, preamble + heartbeatLua);
+const hold = new Script<[HoldCode]>("node_hold", 1, preamble + holdLua);
 const standing = new Script<[string, string]>("node_standing", 1, preamble + standingLua);
 
 /** The part of a registration that no script reads. */
@@ -102,9 +106,20 @@ export class NodeRecords implements NodeStore {
         only.incarnation ?? "",
         reason,
         only.ifExpired === true ? "expired" : "",
+        lossHalfLifeMs,
       ],
     );
     return code as StandingCode;
+  }
+
+  /** Keeps a node's room for one waiting task; see hold.lua. */
+  async hold(id: NodeId, task: TaskId, untilMs: number, nowMs: number): Promise<HoldCode> {
+    const [code] = await hold.run(
+      this.#redis,
+      [this.#keys.seq],
+      [nowMs, this.#eventsKept, id, task, untilMs],
+    );
+    return code;
   }
 
   /** All node ids, oldest first. */
@@ -150,5 +165,9 @@ function decodeNode(id: NodeId, hash: Record<string, string>): Node | undefined 
     usage: hash["use"] === undefined ? noUsage : (JSON.parse(hash["use"]) as NodeUsage),
     registeredAtMs: Number(hash["reg"]),
     lastSeenAtMs: Number(hash["seen"]),
+    ...(hash["ls"] === undefined
+      ? {}
+      : { losses: Number(hash["ls"]), lostAtMs: Number(hash["la"]) }),
+    ...(hash["hf"] === undefined ? {} : { heldFor: hash["hf"], heldUntilMs: Number(hash["hu"]) }),
   };
 }

@@ -2,7 +2,8 @@
 -- draining or ready again.
 -- KEYS: 1 seq
 -- ARGV: 1 now, 2 events kept, 3 node, 4 new state, 5 incarnation that must be current or "",
---       6 reason, 7 "expired": only if its lease key is gone; else ""
+--       6 reason, 7 "expired": only if its lease key is gone; else "",
+--       8 half-life of losses in ms
 -- Returns {"ok"|"again"|"missing"|"stale"|"alive", state before}
 local id, to = ARGV[3], ARGV[4]
 local record = redis.call('HMGET', node_key(id), 'st', 'inc')
@@ -15,6 +16,12 @@ if to == 'down' or to == 'left' then
   redis.call('ZREM', LEASES, id)
 end
 if from == to or (to == 'down' and from == 'left') then return {'again', from} end
+if to == 'down' then
+  local losses = redis.call('HMGET', node_key(id), 'ls', 'la')
+  local since = math.max(0, tonumber(NOW) - tonumber(losses[2] or NOW))
+  local sum = tonumber(losses[1] or 0) * 2 ^ (-since / tonumber(ARGV[8])) + 1
+  redis.call('HSET', node_key(id), 'ls', string.format('%.3f', sum), 'la', NOW)
+end
 redis.call('HSET', node_key(id), 'st', to)
 emit('node.state', '-', '-', id, 0, from, to, ARGV[6], '-')
 return {'ok', from}

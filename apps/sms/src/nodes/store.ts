@@ -2,7 +2,7 @@
  * The port of node records: standing, lease and what is reserved. It shares its
  * state with the task records' store, which takes and gives back capacity (T4).
  */
-import type { NodeId } from "@spear/shared/ids.ts";
+import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import type {
   Capacity,
   Node,
@@ -25,9 +25,15 @@ export interface Registration {
   facts: NodeFacts;
 }
 
+/** Time in which half of a node's losses are forgotten, in milliseconds. */
+export const lossHalfLifeMs = 600_000;
+
 export type RegisterCode = "new" | "same" | "restarted";
 export type HeartbeatCode = "ok" | "missing" | "stale" | "down";
 export type StandingCode = "ok" | "again" | "missing" | "stale" | "alive";
+
+/** `taken`: the node takes no tasks, or is held for another one. */
+export type HoldCode = "ok" | "taken" | "missing";
 
 export interface NodeStore {
   register(node: Registration, nowMs: number, leaseMs: number): Promise<RegisterCode>;
@@ -48,6 +54,8 @@ export interface NodeStore {
     nowMs: number,
     only?: { incarnation?: string; ifExpired?: boolean },
   ): Promise<StandingCode>;
+  /** Keeps a ready node's room for one waiting task: until then no other is placed there. */
+  hold(id: NodeId, task: TaskId, untilMs: number, nowMs: number): Promise<HoldCode>;
   /** All node ids, oldest first. */
   ids(): Promise<NodeId[]>;
   /** Nodes whose lease should have run out by now; at most 1,000. */

@@ -90,7 +90,7 @@ export class Scheduler implements AsyncDisposable {
       await this.#view.refreshAll();
       this.#refreshedAllMs = now;
     }
-    for (const waiting of await this.#records.waitingClasses()) {
+    for (const waiting of await this.#records.waitingClasses(0, 1_000)) {
       while (await this.#placeClass(waiting.class));
     }
     await this.#scheduleNextDue();

@@ -4,7 +4,7 @@
 -- ARGV: 1 now, 2 events kept, 3 id
 -- Returns {"cancelled"|"requested"|"terminal"|"missing", node, attempt}
 local id = ARGV[3]
-local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'nc', 'nm', 'nx', 'h', 'cr')
+local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'nc', 'nm', 'nx', 'h', 'cr', 'g')
 local state, attempt, node = record[1], record[2], record[3]
 if not state then return {'missing', '', 0} end
 if state == 'running' then
@@ -16,7 +16,7 @@ if state == 'running' then
 end
 if not TRANSITIONS[state]['cancelled'] then return {'terminal', node, tonumber(attempt)} end
 if state == 'assigned' then
-  release(node, id, tonumber(record[6]), tonumber(record[7]), record[8])
+  release(node, id, tonumber(record[6]), tonumber(record[7]), record[8], record[4], record[11])
 else
   no_longer_waits(id, record[5])
 end

@@ -8,9 +8,10 @@
 --   ca created  aa assigned  sa started   fa finished  nb not before
 --   x exit code sg signal    f failure    u usage      o outputs    fl failures
 --   cr cancel requested      cm attempt whose outputs are being committed
---   nf faults of nodes       nn name
+--   nf faults of nodes       nn name       g heeds its job: "" not, "s" spread, "a" alone
 -- A node's record: st state, inc incarnation, cc cm cs capacity (milli cpu, memory,
--- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras.
+-- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras,
+-- hf hu the task its room is held for and until when, ls la losses and the last one.
 
 -- Appends an event and returns its seq and its line. Empty members are "-".
 local function emit(kind, task, job, node, attempt, from, to, reason, exit)
@@ -33,10 +34,12 @@ local function extras_of(text)
 end
 
 -- Takes what a task needs from a node; false and nothing taken if it does not fit (T4).
-local function reserve(node, cpu, memory, extras)
+local function reserve(node, task, cpu, memory, extras, job, heeds)
   local key = node_key(node)
-  local have = redis.call('HMGET', key, 'st', 'cc', 'cm', 'cs', 'uc', 'um', 'us')
+  local have = redis.call('HMGET', key, 'st', 'cc', 'cm', 'cs', 'uc', 'um', 'us', 'hf', 'hu')
   if have[1] ~= 'ready' then return false end
+  if have[8] and have[8] ~= task and tonumber(have[9]) > tonumber(NOW) then return false end
+  if heeds == 'a' and redis.call('HEXISTS', job_nodes_key(job), node) == 1 then return false end
   if tonumber(have[5]) + cpu > tonumber(have[2]) or tonumber(have[6]) + memory > tonumber(have[3])
       or tonumber(have[7]) + 1 > tonumber(have[4]) then
     return false
@@ -49,12 +52,18 @@ local function reserve(node, cpu, memory, extras)
   redis.call('HSET', key, 'uc', tonumber(have[5]) + cpu,
     'um', string.format('%.0f', tonumber(have[6]) + memory), 'us', tonumber(have[7]) + 1)
   for name, count in pairs(wanted) do redis.call('HINCRBY', key, 'ux:' .. name, count) end
+  if have[8] == task then redis.call('HDEL', key, 'hf', 'hu') end
+  redis.call('SADD', node_tasks_key(node), task)
+  if or_dash(heeds) ~= '-' then redis.call('HINCRBY', job_nodes_key(job), node, 1) end
   return true
 end
 
 -- Gives back what a task holds of a node.
-local function release(node, task, cpu, memory, extras)
+local function release(node, task, cpu, memory, extras, job, heeds)
   if redis.call('SREM', node_tasks_key(node), task) == 0 then return end
+  if or_dash(heeds) ~= '-' and redis.call('HINCRBY', job_nodes_key(job), node, -1) == 0 then
+    redis.call('HDEL', job_nodes_key(job), node)
+  end
   local key = node_key(node)
   if redis.call('EXISTS', key) == 0 then return end
   redis.call('HINCRBY', key, 'uc', -cpu)
@@ -63,22 +72,27 @@ local function release(node, task, cpu, memory, extras)
   for name, count in pairs(extras_of(extras)) do redis.call('HINCRBY', key, 'ux:' .. name, -count) end
 end
 
+-- Keeps a class among those that wait, by the rank of its first, or takes it out.
+local function rank_class(class)
+  local head = redis.call('ZRANGE', pending_class_key(class), 0, 0, 'WITHSCORES')
+  if head[2] then redis.call('ZADD', PENDING_CLASSES, head[2], class)
+  else redis.call('ZREM', PENDING_CLASSES, class) end
+end
+
 -- Puts a task among those that wait for a node, or for a time first.
 local function await_node(task, class, rank, not_before)
   if not_before > tonumber(NOW) then
     redis.call('ZADD', DELAYED, not_before, task)
   else
     redis.call('ZADD', pending_class_key(class), rank, task)
-    redis.call('SADD', PENDING_CLASSES, class)
+    rank_class(class)
   end
 end
 
 -- Takes a task from those that wait.
 local function no_longer_waits(task, class)
   if redis.call('ZREM', pending_class_key(class), task) == 1 then
-    if redis.call('EXISTS', pending_class_key(class)) == 0 then
-      redis.call('SREM', PENDING_CLASSES, class)
-    end
+    rank_class(class)
   else
     redis.call('ZREM', DELAYED, task)
   end

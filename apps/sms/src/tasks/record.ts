@@ -29,11 +29,17 @@ export function extrasText(extras: Readonly<Record<string, number>>): string {
     .join(" ");
 }
 
+/** How a task heeds the others of its job: not, by spreading, or by being alone on its node. */
+export function heedOf(spec: TaskSpec): "" | "s" | "a" {
+  if (spec.antiAffinity === "job") return "a";
+  return spec.spread === undefined ? "" : "s";
+}
+
 /**
  * The class of equal need: tasks of one class fit on the same nodes, so that if
  * one can't be placed, none can, however many wait.
  */
-export function classOf(spec: TaskSpec): string {
+export function classOf(spec: TaskSpec, jobId: JobId): string {
   const need = needOf(spec);
   const text = JSON.stringify([
     runtimeOf(spec),
@@ -44,6 +50,7 @@ export function classOf(spec: TaskSpec): string {
     spec.constraints ?? [],
     spec.affinities ?? [],
     spec.sandbox ?? "",
+    ...(heedOf(spec) === "" ? [] : [jobId, spec.spread?.label ?? "", heedOf(spec)]),
   ]);
   return Bun.hash(text).toString(36);
 }

@@ -79,7 +79,7 @@ describe("submit", () => {
     const roomy = await addNode(5);
     const late = await submit(roomy);
     expect(await stateOf(late)).toBe("pending");
-    expect(await records.waitingClasses()).toMatchObject([{ head: waiting }]);
+    expect(await records.waitingClasses(0, 10)).toMatchObject([{ head: waiting }]);
   });
 
   test("gives the same task for the same idempotency key, also at the same time", async () => {
@@ -99,11 +99,11 @@ describe("submit", () => {
 
   test("keeps a delayed task until its time, then lets it wait for a node", async () => {
     const id = await submit(undefined, { delayMs: 50 });
-    expect(await records.waitingClasses()).toEqual([]);
+    expect(await records.waitingClasses(0, 10)).toEqual([]);
     expect(await records.nextDueMs()).toBe(60);
     expect(await records.promote(59, 10)).toBe(0);
     expect(await records.promote(60, 10)).toBe(1);
-    expect((await records.waitingClasses())[0]?.head).toBe(id);
+    expect((await records.waitingClasses(0, 10))[0]?.head).toBe(id);
   });
 
   test("reserves countable extras and refuses what is more than there is", async () => {
@@ -183,7 +183,7 @@ describe("cancel", () => {
     const node = await addNode(2);
     const waiting = await submit();
     expect((await records.cancel(waiting, 20)).code).toBe("cancelled");
-    expect(await records.waitingClasses()).toEqual([]);
+    expect(await records.waitingClasses(0, 10)).toEqual([]);
     const running = await submit(node);
     await records.transition(
       { id: running, to: "running", attempt: 1, nodeId: node, reason: "claimed" },

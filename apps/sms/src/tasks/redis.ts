@@ -2,7 +2,7 @@
  * Task records in Redis. Every change is one script (T2–T5); this file is their
  * typed wrapper and the reads beside them.
  */
-import type { NodeId, TaskId } from "@spear/shared/ids.ts";
+import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
 import { type Keys, keysLua } from "@spear/shared/redis/keys.ts";
 import { Script } from "@spear/shared/redis/script.ts";
 import { transitionsLua, type TaskState } from "@spear/shared/state.ts";
@@ -18,6 +18,7 @@ import {
   decodeEvent,
   decodeRecord,
   extrasText,
+  heedOf,
   nameOf,
   needOf,
   type NewTask,
@@ -92,7 +93,7 @@ export class TaskRecords implements RecordStore {
         JSON.stringify(spec),
         nameOf(id, spec),
         runtimeOf(spec),
-        classOf(spec),
+        classOf(spec, task.jobId),
         rankOf(spec, nowMs),
         need.cpuMilli,
         need.memoryBytes,
@@ -100,6 +101,7 @@ export class TaskRecords implements RecordStore {
         notBefore,
         task.nodeId ?? "",
         task.idempotencyKey === undefined ? 0 : idempotencyMs,
+        heedOf(spec),
       ],
     );
     return {
@@ -242,6 +244,14 @@ export class TaskRecords implements RecordStore {
     ) as Promise<TaskId[]>;
   }
 
+  /** How many of a job's tasks that heed each other hold room, by node. */
+  async siblings(job: JobId): Promise<Map<NodeId, number>> {
+    const counts = await this.#redis.hgetall(this.#keys.jobNodes(job));
+    return new Map(
+      Object.entries(counts).map(([nodeId, count]) => [nodeId as NodeId, Number(count)]),
+    );
+  }
+
   /** Tasks that hold capacity on a node. */
   heldBy(nodeId: NodeId): Promise<TaskId[]> {
     return this.#redis.smembers(this.#keys.nodeTasks(nodeId)) as Promise<TaskId[]>;
@@ -251,18 +261,20 @@ export class TaskRecords implements RecordStore {
     return this.#redis.zcard(this.#keys.tasksIn(state));
   }
 
-  /** Classes with waiting tasks, and the first of each with its rank; lowest rank first. */
-  async waitingClasses(): Promise<Waiting[]> {
-    const classes = await this.#redis.smembers(this.#keys.pendingClasses);
+  /** Classes with waiting tasks, lowest rank first: `limit` of them from the `offset`th on. */
+  async waitingClasses(offset: number, limit: number): Promise<Waiting[]> {
+    const classes = await this.#redis.zrange(
+      this.#keys.pendingClasses,
+      offset,
+      `${offset + limit - 1}`,
+    );
     const heads = await Promise.all(
       classes.map((cls) => this.#redis.zrange(this.#keys.pendingClass(cls), 0, "0", "WITHSCORES")),
     );
-    return classes
-      .flatMap((cls, index) => {
-        const [head, rank] = heads[index] ?? [];
-        return head === undefined ? [] : [{ class: cls, head: head as TaskId, rank: Number(rank) }];
-      })
-      .toSorted((a, b) => a.rank - b.rank);
+    return classes.flatMap((cls, index) => {
+      const [head, rank] = heads[index] ?? [];
+      return head === undefined ? [] : [{ class: cls, head: head as TaskId, rank: Number(rank) }];
+    });
   }
 
   /** The first `limit` waiting tasks of a class. */

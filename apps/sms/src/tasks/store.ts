@@ -4,7 +4,7 @@
  * together (T2–T5). Redis holds them in production, memory in the simulation; one
  * contract suite holds both to the same answers.
  */
-import type { NodeId, TaskId } from "@spear/shared/ids.ts";
+import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { TaskState } from "@spear/shared/state.ts";
 import type { Event, OutputObject, TaskSpec } from "@spear/shared/task.ts";
 import type { NewTask, Submitted, TaskRecord } from "./record.ts";
@@ -85,11 +85,13 @@ export interface RecordStore {
   ): Promise<TaskId[]>;
   /** Ids above `after` (exclusive), oldest first, of one state. */
   idsAfter(state: TaskState, after: string | undefined, limit: number): Promise<TaskId[]>;
+  /** How many of a job's tasks that heed each other hold room, by node. */
+  siblings(job: JobId): Promise<Map<NodeId, number>>;
   /** Tasks that hold capacity on a node. */
   heldBy(nodeId: NodeId): Promise<TaskId[]>;
   countIn(state: TaskState): Promise<number>;
-  /** Classes with waiting tasks, lowest rank first. */
-  waitingClasses(): Promise<Waiting[]>;
+  /** Classes with waiting tasks, lowest rank first: `limit` of them from the `offset`th on. */
+  waitingClasses(offset: number, limit: number): Promise<Waiting[]>;
   /** The first `limit` waiting tasks of a class. */
   waiting(cls: string, limit: number): Promise<TaskId[]>;
 }

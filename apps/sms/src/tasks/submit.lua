@@ -2,11 +2,11 @@
 -- KEYS: 1 seq, 2 the task's record, 3 idempotency key (or the record again if none)
 -- ARGV: 1 now, 2 events kept, 3 id, 4 job, 5 spec, 6 name, 7 runtime, 8 class, 9 rank,
 --       10 milli cpu, 11 memory, 12 extras, 13 not before, 14 node proposed or "",
---       15 idempotency retention in ms, 0 if there is no key
+--       15 idempotency retention in ms, 0 if there is no key, 16 heeds its job, "", "s" or "a"
 -- Returns {"created"|"exists", id, state, attempt, node, seq}
 local id, job, class, rank = ARGV[3], ARGV[4], ARGV[8], ARGV[9]
 local cpu, memory, extras, not_before = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12], tonumber(ARGV[13])
-local node, idempotency_ms = ARGV[14], tonumber(ARGV[15])
+local node, idempotency_ms, heeds = ARGV[14], tonumber(ARGV[15]), ARGV[16]
 
 if idempotency_ms > 0 then
   local known = redis.call('GET', KEYS[3])
@@ -22,12 +22,11 @@ local state, attempt = 'pending', 0
 -- Nobody of the same class may be passed.
 if node ~= '' and not_before <= tonumber(NOW)
     and redis.call('EXISTS', pending_class_key(class)) == 0
-    and reserve(node, cpu, memory, extras) then
+    and reserve(node, id, cpu, memory, extras, job, heeds) then
   state, attempt = 'assigned', 1
   local line
   seq, line = emit('task.state', id, job, node, 1, 'pending', 'assigned', 'placed', '-')
   history = history .. line
-  redis.call('SADD', node_tasks_key(node), id)
 else
   node = ''
   await_node(id, class, rank, not_before)
@@ -37,6 +36,7 @@ redis.call('HSET', KEYS[2], 's', state, 'a', attempt, 'n', node, 'q', seq, 'h', 
   'sp', ARGV[5], 'nn', ARGV[6], 'r', ARGV[7], 'c', class, 'k', rank,
   'nc', ARGV[10], 'nm', ARGV[11], 'nx', extras, 'ca', NOW)
 if state == 'assigned' then redis.call('HSET', KEYS[2], 'aa', NOW) end
+if heeds ~= '' then redis.call('HSET', KEYS[2], 'g', heeds) end
 if not_before > 0 then redis.call('HSET', KEYS[2], 'nb', ARGV[13]) end
 redis.call('ZADD', tasks_in_key(state), 0, id)
 return {'created', id, state, attempt, node, seq}

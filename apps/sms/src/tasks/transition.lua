@@ -16,7 +16,7 @@
 local id, to, attempt, node, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local not_before, exit = tonumber(ARGV[8]), ARGV[9]
 
-local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'h', 'cr')
+local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'h', 'cr', 'g')
 local from, current, holder = record[1], record[2], record[3]
 if not from then return {'missing', 0, '', ''} end
 if attempt ~= '' and attempt ~= current then return {'stale', tonumber(current), holder, from} end
@@ -31,18 +31,17 @@ if record[10] and to ~= 'succeeded' and reason ~= 'outputs_failed' then return {
 
 local cpu, memory, extras = tonumber(record[7]), tonumber(record[8]), record[9]
 if to == 'assigned' then
-  if not reserve(node, cpu, memory, extras) then
+  if not reserve(node, id, cpu, memory, extras, record[4], record[13]) then
     return {'no_capacity', tonumber(current), node, from}
   end
   current = tostring(tonumber(current) + 1)
   holder = node
-  redis.call('SADD', node_tasks_key(node), id)
   redis.call('HSET', KEYS[2], 'a', current, 'n', node, 'aa', NOW)
   redis.call('HDEL', KEYS[2], 'sa', 'x', 'sg', 'u', 'nb')
 elseif to == 'running' then
   redis.call('HSET', KEYS[2], 'sa', NOW)
 elseif from ~= 'pending' then
-  release(holder, id, cpu, memory, extras)
+  release(holder, id, cpu, memory, extras, record[4], record[13])
 end
 
 if from == 'pending' then no_longer_waits(id, record[5]) end

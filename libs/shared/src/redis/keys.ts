@@ -2,7 +2,7 @@
  * Every Redis key of SPEAR. All share one hash tag, so that a script may touch
  * any of them on a cluster. This is the only file that spells a key.
  */
-import type { NodeId, TaskId } from "../ids.ts";
+import type { JobId, NodeId, TaskId } from "../ids.ts";
 
 export class Keys {
   /** Hash tag and prefix, as `{spear}`. */
@@ -54,13 +54,18 @@ export class Keys {
   pendingClass(cls: string): string {
     return this.#key("pending", cls);
   }
-  /** Set of classes that have pending tasks. */
+  /** Sorted set: classes that have pending tasks, by the rank of their first. */
   get pendingClasses(): string {
     return this.#key("pending-classes");
   }
   /** Sorted set: tasks that wait for a time, by that time. */
   get delayed(): string {
     return this.#key("delayed");
+  }
+
+  /** Hash: node → how many of the job's tasks that heed each other hold room on it. */
+  jobNodes(id: JobId | string): string {
+    return this.#key("job-nodes", id);
   }
 
   /** Sorted set (lexical) of all node ids. */
@@ -108,6 +113,7 @@ local function task_key(id) return key('task', id) end
 local function tasks_in_key(state) return key('tasks', state) end
 local function pending_class_key(class) return key('pending', class) end
 local function node_key(id) return key('node', id) end
+local function job_nodes_key(id) return key('job-nodes', id) end
 local function node_tasks_key(id) return key('node-tasks', id) end
 local function lease_key(id) return key('lease', id) end
 `;

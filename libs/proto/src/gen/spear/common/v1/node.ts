@@ -108,6 +108,17 @@ export interface NodeUsage {
   diskFreeBytes: number;
   /** Load average over one minute. */
   load1: number;
+  /** What it has of the things that tasks need; absent: not said. */
+  cached?: Cached | undefined;
+}
+
+/** What a node need not fetch before a task can start. */
+export interface Cached {
+  /**
+   * Objects as "bucket/key", images as "debian:12", modules as in the spec;
+   * at most 1,000, last used first.
+   */
+  names: string[];
 }
 
 /** Facts of a node that do not change while it runs. */
@@ -172,6 +183,20 @@ export interface Node {
   lastSeenAtMs: number;
   /** Identity of this run of the SPEARlet; changes with each start. */
   incarnation: string;
+  /** How often it was lost; halves every ten minutes. As of lost_at_ms. */
+  losses?:
+    | number
+    | undefined;
+  /** When it was lost last. */
+  lostAtMs?:
+    | number
+    | undefined;
+  /** Task that waits for its room; no other is placed here until held_until_ms. */
+  heldFor?:
+    | string
+    | undefined;
+  /** When the hold ends. */
+  heldUntilMs?: number | undefined;
 }
 
 export interface Node_LabelsEntry {
@@ -416,7 +441,7 @@ export const Capacity_ExtrasEntry: MessageFns<Capacity_ExtrasEntry> = {
 };
 
 function createBaseNodeUsage(): NodeUsage {
-  return { cpu: 0, memoryBytes: 0, running: 0, diskFreeBytes: 0, load1: 0 };
+  return { cpu: 0, memoryBytes: 0, running: 0, diskFreeBytes: 0, load1: 0, cached: undefined };
 }
 
 export const NodeUsage: MessageFns<NodeUsage> = {
@@ -435,6 +460,9 @@ export const NodeUsage: MessageFns<NodeUsage> = {
     }
     if (message.load1 !== 0) {
       writer.uint32(41).double(message.load1);
+    }
+    if (message.cached !== undefined) {
+      Cached.encode(message.cached, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -492,6 +520,14 @@ export const NodeUsage: MessageFns<NodeUsage> = {
             message.load1 = reader.double();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.cached = Cached.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -519,6 +555,7 @@ export const NodeUsage: MessageFns<NodeUsage> = {
         ? globalThis.Number(object.disk_free_bytes)
         : 0,
       load1: isSet(object.load1) ? globalThis.Number(object.load1) : 0,
+      cached: isSet(object.cached) ? Cached.fromJSON(object.cached) : undefined,
     };
   },
 
@@ -539,6 +576,9 @@ export const NodeUsage: MessageFns<NodeUsage> = {
     if (message.load1 !== 0) {
       obj.load1 = floatToJson(message.load1);
     }
+    if (message.cached !== undefined) {
+      obj.cached = Cached.toJSON(message.cached);
+    }
     return obj;
   },
 
@@ -552,6 +592,76 @@ export const NodeUsage: MessageFns<NodeUsage> = {
     message.running = object.running ?? 0;
     message.diskFreeBytes = object.diskFreeBytes ?? 0;
     message.load1 = object.load1 ?? 0;
+    message.cached = (object.cached !== undefined && object.cached !== null)
+      ? Cached.fromPartial(object.cached)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCached(): Cached {
+  return { names: [] };
+}
+
+export const Cached: MessageFns<Cached> = {
+  encode(message: Cached, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.names) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Cached {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCached();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.names.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Cached {
+    return { names: globalThis.Array.isArray(object?.names) ? object.names.map((e: any) => globalThis.String(e)) : [] };
+  },
+
+  toJSON(message: Cached): unknown {
+    const obj: any = {};
+    if (message.names?.length) {
+      obj.names = message.names;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Cached>, I>>(base?: I): Cached {
+    return Cached.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Cached>, I>>(object: I): Cached {
+    const message = createBaseCached();
+    message.names = object.names?.map((e) => e) || [];
     return message;
   },
 };
@@ -810,6 +920,10 @@ function createBaseNode(): Node {
     registeredAtMs: 0,
     lastSeenAtMs: 0,
     incarnation: "",
+    losses: undefined,
+    lostAtMs: undefined,
+    heldFor: undefined,
+    heldUntilMs: undefined,
   };
 }
 
@@ -856,6 +970,18 @@ export const Node: MessageFns<Node> = {
     }
     if (message.incarnation !== "") {
       writer.uint32(114).string(message.incarnation);
+    }
+    if (message.losses !== undefined) {
+      writer.uint32(121).double(message.losses);
+    }
+    if (message.lostAtMs !== undefined) {
+      writer.uint32(128).int64(message.lostAtMs);
+    }
+    if (message.heldFor !== undefined) {
+      writer.uint32(138).string(message.heldFor);
+    }
+    if (message.heldUntilMs !== undefined) {
+      writer.uint32(144).int64(message.heldUntilMs);
     }
     return writer;
   },
@@ -988,6 +1114,38 @@ export const Node: MessageFns<Node> = {
             message.incarnation = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.losses = reader.double();
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.lostAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.heldFor = reader.string();
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.heldUntilMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1047,6 +1205,22 @@ export const Node: MessageFns<Node> = {
         ? globalThis.Number(object.last_seen_at_ms)
         : 0,
       incarnation: isSet(object.incarnation) ? globalThis.String(object.incarnation) : "",
+      losses: isSet(object.losses) ? globalThis.Number(object.losses) : undefined,
+      lostAtMs: isSet(object.lostAtMs)
+        ? globalThis.Number(object.lostAtMs)
+        : isSet(object.lost_at_ms)
+        ? globalThis.Number(object.lost_at_ms)
+        : undefined,
+      heldFor: isSet(object.heldFor)
+        ? globalThis.String(object.heldFor)
+        : isSet(object.held_for)
+        ? globalThis.String(object.held_for)
+        : undefined,
+      heldUntilMs: isSet(object.heldUntilMs)
+        ? globalThis.Number(object.heldUntilMs)
+        : isSet(object.held_until_ms)
+        ? globalThis.Number(object.held_until_ms)
+        : undefined,
     };
   },
 
@@ -1100,6 +1274,18 @@ export const Node: MessageFns<Node> = {
     if (message.incarnation !== "") {
       obj.incarnation = message.incarnation;
     }
+    if (message.losses !== undefined) {
+      obj.losses = floatToJson(message.losses);
+    }
+    if (message.lostAtMs !== undefined) {
+      obj.lostAtMs = Math.round(message.lostAtMs);
+    }
+    if (message.heldFor !== undefined) {
+      obj.heldFor = message.heldFor;
+    }
+    if (message.heldUntilMs !== undefined) {
+      obj.heldUntilMs = Math.round(message.heldUntilMs);
+    }
     return obj;
   },
 
@@ -1138,6 +1324,10 @@ export const Node: MessageFns<Node> = {
     message.registeredAtMs = object.registeredAtMs ?? 0;
     message.lastSeenAtMs = object.lastSeenAtMs ?? 0;
     message.incarnation = object.incarnation ?? "";
+    message.losses = object.losses ?? undefined;
+    message.lostAtMs = object.lostAtMs ?? undefined;
+    message.heldFor = object.heldFor ?? undefined;
+    message.heldUntilMs = object.heldUntilMs ?? undefined;
     return message;
   },
 };

@@ -187,6 +187,12 @@ export interface TaskSpec {
   record: boolean;
   /** Secrets by environment name; never stored in events, logs or argv. */
   secrets: { [key: string]: string };
+  /** Even out the job's tasks over the values of a node label. */
+  spread?:
+    | Spread
+    | undefined;
+  /** "job": never two tasks of the job that ask for it on one node. Default "none". */
+  antiAffinity: string;
 }
 
 export interface TaskSpec_EnvEntry {
@@ -202,6 +208,12 @@ export interface TaskSpec_LabelsEntry {
 export interface TaskSpec_SecretsEntry {
   key: string;
   value: string;
+}
+
+/** Evenness over a node label. */
+export interface Spread {
+  /** Label of nodes, as "zone". Nodes without it count as one value. */
+  label: string;
 }
 
 /** A command run as a process. */
@@ -477,6 +489,8 @@ function createBaseTaskSpec(): TaskSpec {
     retentionMs: undefined,
     record: false,
     secrets: {},
+    spread: undefined,
+    antiAffinity: "",
   };
 }
 
@@ -563,6 +577,12 @@ export const TaskSpec: MessageFns<TaskSpec> = {
     globalThis.Object.entries(message.secrets).forEach(([key, value]: [string, string]) => {
       TaskSpec_SecretsEntry.encode({ key: key as any, value }, writer.uint32(218).fork()).join();
     });
+    if (message.spread !== undefined) {
+      Spread.encode(message.spread, writer.uint32(226).fork()).join();
+    }
+    if (message.antiAffinity !== "") {
+      writer.uint32(234).string(message.antiAffinity);
+    }
     return writer;
   },
 
@@ -804,6 +824,22 @@ export const TaskSpec: MessageFns<TaskSpec> = {
             }
             continue;
           }
+          case 28: {
+            if (tag !== 226) {
+              break;
+            }
+
+            message.spread = Spread.decode(reader, reader.uint32());
+            continue;
+          }
+          case 29: {
+            if (tag !== 234) {
+              break;
+            }
+
+            message.antiAffinity = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -914,6 +950,12 @@ export const TaskSpec: MessageFns<TaskSpec> = {
           {},
         )
         : {},
+      spread: isSet(object.spread) ? Spread.fromJSON(object.spread) : undefined,
+      antiAffinity: isSet(object.antiAffinity)
+        ? globalThis.String(object.antiAffinity)
+        : isSet(object.anti_affinity)
+        ? globalThis.String(object.anti_affinity)
+        : "",
     };
   },
 
@@ -1018,6 +1060,12 @@ export const TaskSpec: MessageFns<TaskSpec> = {
         });
       }
     }
+    if (message.spread !== undefined) {
+      obj.spread = Spread.toJSON(message.spread);
+    }
+    if (message.antiAffinity !== "") {
+      obj.antiAffinity = message.antiAffinity;
+    }
     return obj;
   },
 
@@ -1085,6 +1133,10 @@ export const TaskSpec: MessageFns<TaskSpec> = {
       },
       {},
     );
+    message.spread = (object.spread !== undefined && object.spread !== null)
+      ? Spread.fromPartial(object.spread)
+      : undefined;
+    message.antiAffinity = object.antiAffinity ?? "";
     return message;
   },
 };
@@ -1340,6 +1392,73 @@ export const TaskSpec_SecretsEntry: MessageFns<TaskSpec_SecretsEntry> = {
     const message = createBaseTaskSpec_SecretsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseSpread(): Spread {
+  return { label: "" };
+}
+
+export const Spread: MessageFns<Spread> = {
+  encode(message: Spread, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.label !== "") {
+      writer.uint32(10).string(message.label);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Spread {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSpread();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.label = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Spread {
+    return { label: isSet(object.label) ? globalThis.String(object.label) : "" };
+  },
+
+  toJSON(message: Spread): unknown {
+    const obj: any = {};
+    if (message.label !== "") {
+      obj.label = message.label;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Spread>, I>>(base?: I): Spread {
+    return Spread.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Spread>, I>>(object: I): Spread {
+    const message = createBaseSpread();
+    message.label = object.label ?? "";
     return message;
   },
 };
