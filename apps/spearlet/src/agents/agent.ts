@@ -20,7 +20,10 @@ export interface AttemptContext {
   readonly spec: TaskSpec;
   /** Fresh directory with the staged inputs; the command's working directory. */
   readonly workDir: string;
-  /** Complete environment of the command, secrets included. Nothing else is inherited. */
+  /**
+   * The spec's environment, secrets and SPEAR_* variables. An agent adds only what
+   * its kind of command can't do without and the spec leaves open, as PATH and HOME.
+   */
   readonly env: Readonly<Record<string, string>>;
   /** Bytes for standard input; then end of file. */
   readonly stdin: Uint8Array;
@@ -72,6 +75,11 @@ export interface PreparedAttempt {
 
 export interface Agent extends AsyncDisposable {
   readonly runtime: Runtime;
+  /**
+   * True if its attempts live in this process only: they need no work directory
+   * of their own and end with the SPEARlet, so there is nothing to reap.
+   */
+  readonly inProcess?: boolean;
   /** Version of the engine, or undefined while the runtime can't be offered. */
   probe(): Promise<string | undefined>;
   /**

@@ -1,0 +1,101 @@
+/** The settings of SPEARlet. */
+import { Type, type Static } from "@sinclair/typebox";
+import { runtimes } from "@spear/shared/task.ts";
+
+const bytes = (value: number, description: string) =>
+  Type.Integer({ minimum: 1, default: value, description: `${description}, in bytes` });
+
+export const spearletConfig = Type.Object(
+  {
+    httpListen: Type.String({
+      default: "127.0.0.1:7710",
+      description: "Address of the HTTP listener",
+    }),
+    grpcListen: Type.String({
+      default: "127.0.0.1:7711",
+      description: "Address of the gRPC listener",
+    }),
+    smsAddress: Type.String({
+      default: "127.0.0.1:7701",
+      minLength: 1,
+      description: "gRPC address of SMS",
+    }),
+    dataDir: Type.String({
+      default: "spearlet-data",
+      minLength: 1,
+      description: "Directory for the node's id, journals, logs and work directories",
+    }),
+    name: Type.Optional(
+      Type.String({ maxLength: 128, description: "Name for people; default: the host's" }),
+    ),
+    labels: Type.Record(Type.String(), Type.String(), {
+      default: {},
+      description: "Labels for constraints, as zone=eu,disk=ssd",
+    }),
+    runtimes: Type.Array(
+      Type.Union(
+        runtimes.map((runtime) => Type.Literal(runtime)),
+        { errorMessage: `must be one of ${runtimes.join(", ")}` },
+      ),
+      {
+        default: ["process", "docker", "wasm"],
+        minItems: 1,
+        description: "Runtimes to offer where they work; mock is for tests",
+      },
+    ),
+    cpu: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 0,
+        maximum: 4096,
+        description: "CPU cores to offer; default: what the machine or its control group has",
+      }),
+    ),
+    memoryBytes: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 2 ** 50,
+        description: "Memory to offer, in bytes; default: what the machine or its group has",
+      }),
+    ),
+    slots: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 10_000,
+        description: "Most attempts at once; default: 16 for each core",
+      }),
+    ),
+    redisUrl: Type.Optional(
+      Type.String({ description: "Redis of the node's queue; default: what SMS says" }),
+    ),
+    storeUrl: Type.Optional(
+      Type.String({ description: "HTTP address of the Object Store; default: what SMS says" }),
+    ),
+    joinToken: Type.String({ default: "", description: "Join token, where SMS asks for one" }),
+    maxLogsBytes: bytes(1024 ** 3, "Output kept of all ended attempts together"),
+    maxLogsAttempts: Type.Integer({
+      minimum: 1,
+      maximum: 1_000_000,
+      default: 10_000,
+      description: "Ended attempts whose output is kept",
+    }),
+    prepareTimeoutMs: Type.Integer({
+      minimum: 1_000,
+      default: 600_000,
+      description: "Longest time for inputs, images and modules, in milliseconds",
+    }),
+    stopGraceMs: Type.Integer({
+      minimum: 0,
+      maximum: 60_000,
+      default: 2_000,
+      description: "Time that running attempts get when the node stops, in milliseconds",
+    }),
+    logLevel: Type.String({
+      default: "info",
+      pattern: "^(fatal|error|warn|info|debug|trace|silent)$",
+      errorMessage: "must be fatal, error, warn, info, debug, trace or silent",
+      description: "Least severe log line that is written",
+    }),
+  },
+  { additionalProperties: false },
+);
+export type SpearletConfig = Static<typeof spearletConfig>;

@@ -1,0 +1,73 @@
+/**
+ * Who this node is: its id, kept in the data directory across restarts, and the
+ * lock that keeps a second SPEARlet out of the same directory.
+ */
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Fault } from "@spear/shared/fault.ts";
+import { isId, type NodeId } from "@spear/shared/ids.ts";
+import { isAlive, processInfo, type ProcessId } from "../machine/proc.ts";
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** A file is old or new, never half of it. */
+function replace(path: string, text: string): void {
+  const next = `${path}.new`;
+  writeFileSync(next, text, { mode: 0o600 });
+  renameSync(next, path);
+}
+
+/** The id in the data directory; undefined before the first registration. */
+export function readNodeId(dataDir: string): NodeId | undefined {
+  const id = readText(join(dataDir, "node-id"))?.trim();
+  return isId("node", id) ? id : undefined;
+}
+
+export function writeNodeId(dataDir: string, id: NodeId): void {
+  if (readNodeId(dataDir) !== id) replace(join(dataDir, "node-id"), `${id}\n`);
+}
+
+/**
+ * Makes the data directory and takes its lock. Throws `conflict` if a SPEARlet
+ * that is alive has it, `unavailable` if it can't be written.
+ */
+export function lockDataDir(dataDir: string): Disposable {
+  const path = join(dataDir, "lock");
+  const self = processInfo(process.pid);
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    const holder = readHolder(path);
+    if (holder !== undefined && isAlive(holder)) {
+      throw new Fault("conflict", `process ${holder.pid} uses ${dataDir} already`, {
+        field: "dataDir",
+        help: "give each SPEARlet a directory of its own with --data-dir",
+      });
+    }
+    replace(path, JSON.stringify({ pid: process.pid, startTicks: self?.startTicks }));
+  } catch (error) {
+    if (error instanceof Fault) throw error;
+    throw new Fault("unavailable", `can't write to ${dataDir}: ${(error as Error).message}`, {
+      field: "dataDir",
+      help: "choose a directory that this user may write to with --data-dir",
+      cause: error,
+    });
+  }
+  return { [Symbol.dispose]: () => rmSync(path, { force: true }) };
+}
+
+function readHolder(path: string): ProcessId | undefined {
+  try {
+    const { pid, startTicks } = JSON.parse(readText(path) ?? "") as Partial<ProcessId>;
+    return typeof pid === "number" && typeof startTicks === "number"
+      ? { pid, startTicks }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}

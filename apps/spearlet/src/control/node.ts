@@ -1,0 +1,96 @@
+/** This node as the cluster is to know it, and what the cluster told it. */
+import { arch, hostname, release, type } from "node:os";
+import { NodeState, type Node as WireNode } from "@spear/proto/gen/spear/common/v1/node.ts";
+import type { RegisterResponse } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import { parseId, type NodeId } from "@spear/shared/ids.ts";
+import type { NodeUsage, RuntimeInfo } from "@spear/shared/node.ts";
+import type { SpearletConfig } from "../config.ts";
+import { measureCapacity, UsageMeter } from "./capacity.ts";
+import { readNodeId, writeNodeId } from "./identity.ts";
+
+export interface NodeDeps {
+  config: SpearletConfig;
+  version: string;
+  killMethod: string;
+  runtimes: () => RuntimeInfo[];
+  /** Attempts that run now. */
+  running: () => number;
+}
+
+export class LocalNode {
+  /** This run of the SPEARlet. */
+  readonly incarnation = crypto.randomUUID();
+  readonly capacity;
+  readonly #deps: NodeDeps;
+  readonly #meter: UsageMeter;
+  #id: NodeId | undefined;
+  #storeUrl: string | undefined;
+  /** Where it listens; set before it registers. */
+  addresses = { http: "", grpc: "" };
+
+  constructor(deps: NodeDeps) {
+    this.#deps = deps;
+    const { config } = deps;
+    this.capacity = measureCapacity(config);
+    this.#meter = new UsageMeter(config.dataDir);
+    this.#id = readNodeId(config.dataDir);
+    this.#storeUrl = config.storeUrl;
+  }
+
+  /** Undefined before the node first registered. */
+  get id(): NodeId | undefined {
+    return this.#id;
+  }
+
+  /** The id of a node that runs attempts, which it does only once it has one. */
+  get registeredId(): NodeId {
+    if (this.#id !== undefined) return this.#id;
+    throw new Fault("internal", "the node has no id yet");
+  }
+
+  /** HTTP address of the Object Store; undefined or empty if there is none. */
+  get storeUrl(): string | undefined {
+    return this.#storeUrl;
+  }
+
+  /** Keeps what SMS answered. */
+  onRegistered({ nodeId, storeUrl }: RegisterResponse): NodeId {
+    const id = parseId("node", nodeId, "node_id");
+    writeNodeId(this.#deps.config.dataDir, id);
+    this.#id = id;
+    this.#storeUrl = this.#deps.config.storeUrl ?? storeUrl;
+    return id;
+  }
+
+  usage(): NodeUsage {
+    return this.#meter.measure(this.#deps.running());
+  }
+
+  describe(): WireNode {
+    const { config, version, killMethod, runtimes } = this.#deps;
+    return {
+      id: this.#id ?? "",
+      name: config.name ?? hostname(),
+      state: NodeState.UNSPECIFIED,
+      httpAddress: this.addresses.http,
+      grpcAddress: this.addresses.grpc,
+      capacity: this.capacity,
+      reserved: undefined,
+      usage: undefined,
+      labels: config.labels,
+      runtimes: runtimes(),
+      facts: {
+        hostname: hostname(),
+        os: `${type()} ${release()}`,
+        arch: arch(),
+        version,
+        pid: process.pid,
+        killMethod,
+      },
+      registeredAtMs: 0,
+      lastSeenAtMs: 0,
+      incarnation: this.incarnation,
+    };
+  }
+}

@@ -1,0 +1,395 @@
+/**
+ * One attempt on this node, from the claim to the acknowledged report:
+ * claim → inputs → prepare → start → exit → outputs → report → cleanup.
+ * It starts only after SMS has granted the claim (T3), reports exactly one end,
+ * and leaves neither process nor directory behind (T6).
+ */
+import { mkdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { taskStateToProto } from "@spear/proto/enums.ts";
+import type { AttemptExit } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import { systemClock } from "@spear/shared/clock.ts";
+import type { NodeId } from "@spear/shared/ids.ts";
+import type { Log } from "@spear/shared/log.ts";
+import {
+  specDefaults,
+  type Failure,
+  type OutputObject,
+  type TaskSpec,
+} from "@spear/shared/task.ts";
+import {
+  AgentFailure,
+  type Agent,
+  type AgentExit,
+  type AttemptContext,
+  type PreparedAttempt,
+  type RunningAttempt,
+} from "../agents/agent.ts";
+import type { FinalBody } from "../control/reports.ts";
+import type { Journal } from "../journal.ts";
+import { attemptKey, type AttemptId } from "./attempt.ts";
+import type { AttemptLog, LogStore } from "./logs.ts";
+import type { Execution as ExecutionView, Phase } from "./schema.ts";
+import type { Staging } from "./staging.ts";
+
+/** Why an attempt is ended from outside. */
+export type StopReason = "cancelled" | "timed_out" | "disowned" | "node_stops" | "too_slow";
+
+/** What a later run of the SPEARlet needs to clean up after this one. */
+export interface LeftBehind extends AttemptId {
+  runtime: Agent["runtime"];
+  handle: string;
+}
+
+/** How SMS learns of an attempt. */
+export interface Upstream {
+  claim(id: AttemptId, signal: AbortSignal): Promise<boolean>;
+  deliver(id: AttemptId, body: FinalBody): Promise<void>;
+}
+
+export interface ExecutionDeps {
+  upstream: Upstream;
+  staging: Staging;
+  logs: LogStore;
+  running: Journal<LeftBehind>;
+  nodeId: () => NodeId;
+  /** Parent of the work directories. */
+  workDir: string;
+  /** Where work directories go that are to be kept. */
+  keptDir: string;
+  /** Grace when the node stops, in milliseconds. */
+  stopGraceMs: number;
+  /** Longest time before the command starts, in milliseconds. */
+  prepareTimeoutMs: number;
+  log: Log;
+}
+
+/**
+ * How an attempt left the node: `unclaimed` was not started because the node
+ * stops, and its queue entry is for the node's next run.
+ */
+export type Outcome =
+  | { left: "done" }
+  | { left: "failed"; message: string }
+  | { left: "unclaimed" };
+
+type End = Pick<AttemptExit, "nodeFault"> & {
+  state: "succeeded" | "failed" | "timed_out" | "cancelled";
+  exit?: AgentExit;
+  failure?: Failure;
+  outputs?: OutputObject[];
+};
+
+export class Execution {
+  readonly id: AttemptId;
+  readonly spec: TaskSpec;
+  readonly #agent: Agent;
+  readonly #deps: ExecutionDeps;
+  readonly #acceptedAtMs = systemClock.nowMs();
+  /** Aborts what the attempt waits for, except its command. */
+  readonly #stopping = new AbortController();
+  #reason: StopReason | undefined;
+  #running: RunningAttempt | undefined;
+  #phase: Phase = "claiming";
+  #startedAtMs: number | undefined;
+  #endedAtMs: number | undefined;
+  #end: End | undefined;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(id: AttemptId, spec: TaskSpec, agent: Agent, deps: ExecutionDeps) {
+    this.id = id;
+    this.spec = spec;
+    this.#agent = agent;
+    this.#deps = deps;
+  }
+
+  /** Resolves at the next change of `view()`. */
+  get changed(): Promise<void> {
+    return this.#changed.promise;
+  }
+
+  get ended(): boolean {
+    return this.#phase === "ended";
+  }
+
+  view(): ExecutionView {
+    const { exit, state, failure } = this.#end ?? {};
+    return {
+      ...this.id,
+      runtime: this.#agent.runtime,
+      phase: this.#phase,
+      acceptedAtMs: this.#acceptedAtMs,
+      ...(this.#running?.pid === undefined ? {} : { pid: this.#running.pid }),
+      ...(this.#startedAtMs === undefined ? {} : { startedAtMs: this.#startedAtMs }),
+      ...(this.#endedAtMs === undefined ? {} : { endedAtMs: this.#endedAtMs }),
+      ...(state === undefined ? {} : { state }),
+      ...(exit?.exitCode === undefined ? {} : { exitCode: exit.exitCode }),
+      ...(exit?.signal === undefined ? {} : { signal: exit.signal }),
+      ...(failure === undefined ? {} : { failure }),
+    };
+  }
+
+  #enter(phase: Phase): void {
+    this.#phase = phase;
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+
+  /**
+   * Ends the attempt; the first reason counts, except that what was taken away
+   * stays away. The command gets SIGTERM, then SIGKILL after the grace.
+   */
+  stop(reason: StopReason): void {
+    if (this.#phase === "ended") return;
+    if (this.#reason === undefined || reason === "disowned") this.#reason = reason;
+    // Whether SMS granted the claim decides if there is an end to report.
+    if (this.#phase === "claiming" && reason === "cancelled") return;
+    this.#stopping.abort(new Error(reason));
+    if (this.#running === undefined) return;
+    if (this.#phase === "running") this.#enter("stopping");
+    this.#running.stop(this.#graceMs()).catch((error: unknown) => {
+      this.#deps.log.error({ err: error, ...this.id }, "attempt can't be stopped");
+    });
+  }
+
+  #graceMs(): number {
+    const asked = this.spec.graceMs ?? specDefaults.graceMs;
+    if (this.#reason === "disowned") return 0;
+    return this.#reason === "node_stops" ? Math.min(asked, this.#deps.stopGraceMs) : asked;
+  }
+
+  /**
+   * Runs the attempt to its end. Resolves when nothing is left of it and SMS has
+   * its report.
+   */
+  async run(): Promise<Outcome> {
+    const { upstream } = this.#deps;
+    const granted = await upstream.claim(this.id, this.#stopping.signal).catch(() => undefined);
+    if (granted !== true) {
+      const waits = granted === undefined && this.#reason === "node_stops";
+      this.#reason = "disowned";
+      this.#enter("ended");
+      return { left: waits ? "unclaimed" : "done" };
+    }
+    if (this.#reason !== undefined) this.#stopping.abort(new Error(this.#reason));
+    const end = await this.#toEnd();
+    this.#end = end;
+    this.#endedAtMs = systemClock.nowMs();
+    this.#enter("ended");
+    if (this.#reason === "disowned") return { left: "done" };
+    const delivered = upstream.deliver(this.id, { $case: "exit", value: exitReport(end) });
+    this.#deps.running.delete(attemptKey(this.id));
+    await delivered;
+    if (end.state === "succeeded") return { left: "done" };
+    return { left: "failed", message: end.failure?.message ?? end.state };
+  }
+
+  /** Everything between the granted claim and the report. */
+  async #toEnd(): Promise<End> {
+    const { logs } = this.#deps;
+    const log = logs.create(this.id, this.spec.maxLogBytes ?? specDefaults.maxLogBytes);
+    const workDir = this.#needsWorkDir() ? join(this.#deps.workDir, attemptKey(this.id)) : "";
+    let prepared: PreparedAttempt | undefined;
+    try {
+      if (workDir !== "") await mkdir(workDir, { recursive: true, mode: 0o700 });
+      const context = this.#context(workDir, log);
+      prepared = await this.#prepare(context);
+      const exit = await this.#execute(prepared);
+      return await this.#judge(exit, workDir);
+    } catch (error) {
+      return this.#failed(error);
+    } finally {
+      await this.#cleanUp(prepared, workDir, log);
+    }
+  }
+
+  #needsWorkDir(): boolean {
+    const { inputs = [], outputs = [] } = this.spec;
+    return this.#agent.inProcess !== true || inputs.length > 0 || outputs.length > 0;
+  }
+
+  #context(workDir: string, output: AttemptLog): AttemptContext {
+    const { spec } = this;
+    return {
+      ...this.id,
+      spec,
+      workDir,
+      env: {
+        ...spec.env,
+        ...spec.secrets,
+        SPEAR_TASK_ID: this.id.taskId,
+        SPEAR_ATTEMPT: String(this.id.attempt),
+        SPEAR_NODE_ID: this.#deps.nodeId(),
+      },
+      stdin: Buffer.from(spec.stdin ?? "", "base64"),
+      output,
+      limits: {
+        cpu: spec.resources?.cpu ?? specDefaults.cpu,
+        memoryBytes: spec.resources?.memoryBytes ?? specDefaults.memoryBytes,
+        pids: spec.resources?.pids,
+      },
+    };
+  }
+
+  async #prepare(context: AttemptContext): Promise<PreparedAttempt> {
+    const { signal } = this.#stopping;
+    signal.throwIfAborted();
+    const tooSlow = setTimeout(() => this.stop("too_slow"), this.#deps.prepareTimeoutMs);
+    try {
+      const { inputs = [] } = this.spec;
+      if (inputs.length > 0) {
+        this.#enter("staging");
+        await this.#deps.staging.fetchInputs(inputs, context.workDir, signal);
+      }
+      return await this.#agent.prepare(context, signal);
+    } finally {
+      clearTimeout(tooSlow);
+    }
+  }
+
+  async #execute(prepared: PreparedAttempt): Promise<AgentExit> {
+    this.#stopping.signal.throwIfAborted();
+    const running = await prepared.start();
+    this.#running = running;
+    this.#startedAtMs = systemClock.nowMs();
+    if (this.#agent.inProcess !== true) {
+      this.#deps.running.set(attemptKey(this.id), {
+        ...this.id,
+        runtime: this.#agent.runtime,
+        handle: running.handle,
+      });
+    }
+    this.#enter("running");
+    // What was asked while it started.
+    if (this.#reason !== undefined) this.stop(this.#reason);
+    const { timeoutMs = 0 } = this.spec;
+    using _timeout = timeoutMs > 0 ? after(timeoutMs, () => this.stop("timed_out")) : undefined;
+    return await running.exit;
+  }
+
+  async #judge(exit: AgentExit, workDir: string): Promise<End> {
+    if (this.#reason !== undefined) return this.#stopped(exit);
+    if (exit.failure !== undefined) {
+      return { state: "failed", exit, failure: exit.failure, nodeFault: false };
+    }
+    if (exit.exitCode !== 0) {
+      const failure =
+        exit.signal === undefined
+          ? { code: "exit_code", message: `the command exited with code ${exit.exitCode}` }
+          : { code: "signal", message: `the command was ended by ${exit.signal}` };
+      return { state: "failed", exit, failure, nodeFault: false };
+    }
+    const { outputs: wanted = [] } = this.spec;
+    if (wanted.length === 0) return { state: "succeeded", exit, nodeFault: false };
+    this.#enter("collecting");
+    try {
+      const { staging } = this.#deps;
+      const { signal } = this.#stopping;
+      const outputs = await staging.storeOutputs(wanted, this.id, workDir, signal);
+      return { state: "succeeded", exit, outputs, nodeFault: false };
+    } catch (error) {
+      return { ...this.#failed(error), exit };
+    }
+  }
+
+  /** The end of an attempt that was stopped from outside. */
+  #stopped(exit?: AgentExit): End {
+    const ended = exit === undefined ? {} : { exit };
+    switch (this.#reason) {
+      case "timed_out":
+        return {
+          ...ended,
+          state: "timed_out",
+          failure: {
+            code: "timed_out",
+            message: `it ran longer than its timeout of ${this.spec.timeoutMs} ms`,
+          },
+          nodeFault: false,
+        };
+      case "too_slow":
+        return {
+          ...ended,
+          state: "failed",
+          failure: {
+            code: "prepare_timeout",
+            message: `it was not ready to start after ${this.#deps.prepareTimeoutMs} ms`,
+          },
+          nodeFault: false,
+        };
+      case "node_stops":
+        return {
+          ...ended,
+          state: "failed",
+          failure: { code: "node_stopped", message: "the node was stopped" },
+          nodeFault: true,
+        };
+      default:
+        return {
+          ...ended,
+          state: "cancelled",
+          failure: { code: "cancelled", message: "it was cancelled" },
+          nodeFault: false,
+        };
+    }
+  }
+
+  #failed(error: unknown): End {
+    if (this.#reason !== undefined) return this.#stopped();
+    if (error instanceof AgentFailure) {
+      const { failure, nodeFault } = error;
+      if (nodeFault) this.#deps.log.warn({ ...this.id, ...failure }, "node can't run an attempt");
+      return { state: "failed", failure, nodeFault };
+    }
+    this.#deps.log.error({ err: error, ...this.id }, "attempt failed inside the node");
+    return {
+      state: "failed",
+      failure: { code: "node_error", message: "the node failed to run it" },
+      nodeFault: true,
+    };
+  }
+
+  async #cleanUp(
+    prepared: PreparedAttempt | undefined,
+    workDir: string,
+    log: AttemptLog,
+  ): Promise<void> {
+    try {
+      await this.#deps.logs.end(log);
+      await prepared?.cleanup();
+      if (workDir === "") return;
+      if (this.spec.keep === true) {
+        await rename(workDir, join(this.#deps.keptDir, attemptKey(this.id)));
+      } else await rm(workDir, { recursive: true, force: true });
+    } catch (error) {
+      this.#deps.log.error({ err: error, ...this.id }, "attempt left something behind");
+    }
+  }
+}
+
+function exitReport({ state, exit, failure, outputs = [], nodeFault }: End): AttemptExit {
+  return {
+    state: taskStateToProto(state),
+    exitCode: exit?.exitCode,
+    signal: exit?.signal ?? "",
+    failure,
+    outputs,
+    usage: exit?.usage,
+    nodeFault,
+  };
+}
+
+/** Longest delay that a timer of the platform takes. */
+const longestTimerMs = 2 ** 31 - 1;
+
+/** Calls back after `ms`, however long, unless disposed before. */
+function after(ms: number, call: () => void): Disposable {
+  let left = ms;
+  let timer: NodeJS.Timeout;
+  const arm = () => {
+    const next = Math.min(left, longestTimerMs);
+    left -= next;
+    timer = setTimeout(left > 0 ? arm : call, next);
+  };
+  arm();
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
+}

@@ -1,0 +1,204 @@
+/**
+ * The Task Controller: every attempt that this node holds or lately held, from
+ * its queue, from the session and from the local API.
+ */
+import { mkdirSync, readdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { taskStateToProto } from "@spear/proto/enums.ts";
+import type { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import type { TaskId } from "@spear/shared/ids.ts";
+import type { AttemptJob } from "@spear/shared/queue.ts";
+import { runtimeOf, type Runtime } from "@spear/shared/task.ts";
+import type { Agent } from "../agents/agent.ts";
+import { attemptKey, type AttemptId } from "./attempt.ts";
+import { Execution, type ExecutionDeps, type Outcome } from "./execution.ts";
+import type { LogQuery } from "./logs.ts";
+import type { Execution as ExecutionView } from "./schema.ts";
+
+/** Ended attempts that can still be asked about. */
+const mostEnded = 1_000;
+
+export interface Agents {
+  /** The agent of a runtime that is offered now. */
+  get(runtime: Runtime): Agent | undefined;
+  /** The agent of a runtime, offered or not. */
+  known(runtime: Runtime): Agent | undefined;
+}
+
+export interface ExecutionsDeps extends ExecutionDeps {
+  agents: Agents;
+  /** True if an end of the attempt waits for SMS. */
+  hasEnd: (id: AttemptId) => boolean;
+}
+
+interface Held {
+  execution: Execution;
+  outcome: Promise<Outcome>;
+}
+
+export class Executions {
+  readonly #deps: ExecutionsDeps;
+  readonly #active = new Map<string, Held>();
+  /** Oldest first. */
+  readonly #ended = new Map<string, Execution>();
+  #stopping = false;
+
+  constructor(deps: ExecutionsDeps) {
+    this.#deps = deps;
+    for (const dir of [deps.workDir, deps.keptDir]) {
+      mkdirSync(dir, { recursive: true, mode: 0o700 });
+    }
+  }
+
+  /** Attempts that run, or wait for their claim. */
+  active(): AttemptId[] {
+    return [...this.#active.values()].map(({ execution }) => execution.id);
+  }
+
+  get size(): number {
+    return this.#active.size;
+  }
+
+  /**
+   * Ends what an earlier run left running and removes its work directories; each
+   * such attempt is reported as the node's failure. Called once, before any is accepted.
+   */
+  async recover(): Promise<void> {
+    const { running, agents, upstream, workDir, hasEnd, log } = this.#deps;
+    for (const [key, { taskId, attempt, runtime, handle }] of running.entries()) {
+      const id = { taskId, attempt };
+      log.warn({ ...id, runtime }, "ending what an earlier run left");
+      await agents.known(runtime)?.reap(handle);
+      if (!hasEnd(id)) {
+        void upstream.deliver(id, {
+          $case: "exit",
+          value: {
+            state: taskStateToProto("failed"),
+            signal: "",
+            failure: { code: "node_restarted", message: "the node was started anew under it" },
+            outputs: [],
+            nodeFault: true,
+          },
+        });
+      }
+      running.delete(key);
+    }
+    for (const name of readdirSync(workDir)) {
+      await rm(join(workDir, name), { recursive: true, force: true });
+    }
+  }
+
+  /**
+   * Runs an attempt to its end. The same attempt given twice runs once; one whose
+   * end is on its way to SMS does not run again (T3).
+   */
+  run({ taskId, attempt, spec }: AttemptJob): Promise<Outcome> {
+    const id = { taskId, attempt };
+    const key = attemptKey(id);
+    const held = this.#active.get(key);
+    if (held !== undefined) return held.outcome;
+    if (this.#stopping) return Promise.resolve({ left: "unclaimed" });
+    if (this.#deps.hasEnd(id)) return Promise.resolve({ left: "done" });
+    const runtime = runtimeOf(spec);
+    const agent = this.#deps.agents.get(runtime);
+    if (agent === undefined) return this.#refuse(id, runtime);
+    const execution = new Execution(id, spec, agent, this.#deps);
+    const outcome = execution.run().finally(() => {
+      this.#active.delete(key);
+      this.#ended.set(key, execution);
+      const [oldest] = this.#ended.keys();
+      if (this.#ended.size > mostEnded && oldest !== undefined) this.#ended.delete(oldest);
+    });
+    this.#active.set(key, { execution, outcome });
+    return outcome;
+  }
+
+  async #refuse(id: AttemptId, runtime: Runtime): Promise<Outcome> {
+    const failure = {
+      code: "runtime_unavailable",
+      message: `the node does not offer ${runtime} now`,
+    };
+    await this.#deps.upstream.deliver(id, { $case: "refusal", value: { failure } });
+    return { left: "failed", message: failure.message };
+  }
+
+  /** Ends an attempt, if it is here; it is reported as cancelled. */
+  cancel(id: AttemptId): void {
+    this.#active.get(attemptKey(id))?.execution.stop("cancelled");
+  }
+
+  /** Kills an attempt that is another node's now; it is not reported. */
+  disown(id: AttemptId): void {
+    this.#active.get(attemptKey(id))?.execution.stop("disowned");
+  }
+
+  /** Ends all attempts and takes no more; resolves when all have ended and are reported. */
+  async stopAll(): Promise<void> {
+    this.#stopping = true;
+    const held = [...this.#active.values()];
+    for (const { execution } of held) execution.stop("node_stops");
+    await Promise.allSettled(held.map(({ outcome }) => outcome));
+  }
+
+  /** The newest attempt of a task, or the one that is named. Throws `task_not_found`. */
+  find(taskId: TaskId, attempt = 0): Execution {
+    let found: Execution | undefined;
+    const all = [...this.#ended.values(), ...[...this.#active.values()].map((h) => h.execution)];
+    for (const execution of all) {
+      const { id } = execution;
+      if (id.taskId !== taskId || (attempt > 0 && id.attempt !== attempt)) continue;
+      if (found === undefined || id.attempt > found.id.attempt) found = execution;
+    }
+    if (found !== undefined) return found;
+    throw new Fault("task_not_found", `this node holds no attempt of ${taskId}`);
+  }
+
+  /** What this node holds or lately held, newest first. */
+  list(): ExecutionView[] {
+    const active = [...this.#active.values()].map(({ execution }) => execution);
+    return [...active.toReversed(), ...[...this.#ended.values()].toReversed()].map((execution) =>
+      execution.view(),
+    );
+  }
+
+  /** Every change of an attempt until it has ended. */
+  async *watch(execution: Execution, signal: AbortSignal): AsyncGenerator<ExecutionView> {
+    const gone = new Promise<void>((resolve) => {
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    while (!signal.aborted) {
+      const { changed, ended } = execution;
+      yield execution.view();
+      if (ended) return;
+      await Promise.race([changed, gone]);
+    }
+  }
+
+  /**
+   * Output of an attempt. Throws `logs_unavailable` if the node has removed it,
+   * or never had the attempt.
+   */
+  async *readLogs(id: AttemptId, query: LogQuery, signal: AbortSignal): AsyncGenerator<LogChunk> {
+    let log = this.#deps.logs.find(id);
+    const execution = this.#active.get(attemptKey(id))?.execution;
+    while (log === undefined && execution?.ended === false && query.follow && !signal.aborted) {
+      // Not granted yet: there is nothing to read before it starts.
+      await execution.changed;
+      log = this.#deps.logs.find(id);
+    }
+    if (log === undefined) {
+      if (execution !== undefined) return;
+      throw new Fault("logs_unavailable", "the node does not have the output of this attempt");
+    }
+    for await (const { stream, data, offset } of log.read(query, signal)) {
+      yield {
+        stream,
+        data: Buffer.from(data.buffer, data.byteOffset, data.byteLength),
+        attempt: id.attempt,
+        offset,
+      };
+    }
+  }
+}

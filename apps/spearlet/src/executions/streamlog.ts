@@ -1,0 +1,154 @@
+/**
+ * One output stream of an attempt, kept in files of limited size: the newest
+ * bytes stay, the oldest file goes, and offsets always count from the first byte
+ * that was ever written. A file's name ends with the offset of its first byte.
+ */
+import { mkdir, open, rm, type FileHandle } from "node:fs/promises";
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+export const logStreams = ["stdout", "stderr", "system"] as const;
+export type LogStream = (typeof logStreams)[number];
+
+interface Segment {
+  start: number;
+  size: number;
+}
+
+const largestSegmentBytes = 16 * 1024 * 1024;
+const readBytes = 256 * 1024;
+
+export class StreamLog {
+  readonly stream: LogStream;
+  readonly #dir: string;
+  readonly #maxBytes: number;
+  readonly #segmentBytes: number;
+  readonly #segments: Segment[] = [];
+  #writer: FileHandle | undefined;
+
+  /** `maxBytes`: at least this many of the newest bytes are kept, and a quarter more at most. */
+  constructor(dir: string, stream: LogStream, maxBytes: number) {
+    this.#dir = dir;
+    this.stream = stream;
+    this.#maxBytes = maxBytes;
+    this.#segmentBytes = Math.min(Math.ceil(maxBytes / 4), largestSegmentBytes);
+  }
+
+  /** What an earlier run wrote; nothing is added to it any more. */
+  static load(dir: string, stream: LogStream): StreamLog {
+    const log = new StreamLog(dir, stream, Infinity);
+    const prefix = `${stream}.`;
+    for (const name of readdirSync(dir)) {
+      if (!name.startsWith(prefix)) continue;
+      log.#segments.push({
+        start: Number(name.slice(prefix.length)),
+        size: statSync(join(dir, name)).size,
+      });
+    }
+    log.#segments.sort((a, b) => a.start - b.start);
+    return log;
+  }
+
+  /** Offset of the oldest byte that is kept. */
+  get start(): number {
+    return this.#segments[0]?.start ?? 0;
+  }
+
+  /** Offset behind the newest byte. */
+  get end(): number {
+    const last = this.#segments.at(-1);
+    return last === undefined ? 0 : last.start + last.size;
+  }
+
+  get keptBytes(): number {
+    return this.end - this.start;
+  }
+
+  #path({ start }: Segment): string {
+    return join(this.#dir, `${this.stream}.${start}`);
+  }
+
+  /** Appends; the caller writes one at a time. */
+  async write(bytes: Uint8Array): Promise<void> {
+    const surplus = Math.max(0, bytes.byteLength - this.#maxBytes);
+    const kept = surplus === 0 ? bytes : bytes.subarray(surplus);
+    let segment = this.#segments.at(-1);
+    if (segment === undefined || surplus > 0 || segment.size >= this.#segmentBytes) {
+      segment = await this.#rotate(this.end + surplus);
+    }
+    let written = 0;
+    while (written < kept.byteLength) {
+      const { bytesWritten } = await (this.#writer as FileHandle).write(
+        kept,
+        written,
+        kept.byteLength - written,
+      );
+      written += bytesWritten;
+      segment.size += bytesWritten;
+    }
+    await this.#trim();
+  }
+
+  async #rotate(start: number): Promise<Segment> {
+    await this.#writer?.close();
+    const segment = { start, size: 0 };
+    if (this.#segments.length === 0) await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    this.#writer = await open(this.#path(segment), "w", 0o600);
+    this.#segments.push(segment);
+    return segment;
+  }
+
+  /** Removes the oldest file while the others hold enough. */
+  async #trim(): Promise<void> {
+    for (;;) {
+      const [oldest, next] = this.#segments;
+      if (oldest === undefined || next === undefined) return;
+      if (this.end - next.start < this.#maxBytes) return;
+      this.#segments.shift();
+      await rm(this.#path(oldest), { force: true });
+    }
+  }
+
+  /**
+   * The bytes at an offset, or at the oldest one kept if that is later; undefined
+   * where there are none yet.
+   */
+  async read(offset: number): Promise<{ offset: number; data: Uint8Array } | undefined> {
+    for (;;) {
+      const segment = this.#segments.find(({ start, size }) => offset < start + size);
+      if (segment === undefined) return undefined;
+      const at = Math.max(offset, segment.start);
+      const length = Math.min(readBytes, segment.start + segment.size - at);
+      const data = await readAt(this.#path(segment), at - segment.start, length);
+      if (data !== undefined) return { offset: at, data };
+      // It was rotated away meanwhile: go on with the next.
+      offset = segment.start + segment.size;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#writer?.close();
+    this.#writer = undefined;
+  }
+}
+
+/** Bytes of a file; undefined if the file is gone. */
+async function readAt(
+  path: string,
+  position: number,
+  length: number,
+): Promise<Uint8Array | undefined> {
+  let file: FileHandle;
+  try {
+    file = await open(path, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(length), 0, length, position);
+    return bytesRead === 0 ? undefined : buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}

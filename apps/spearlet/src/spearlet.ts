@@ -1,0 +1,177 @@
+/**
+ * The composition of SPEARlet: Node Controller (control/), Task Controller
+ * (executions/) and Worker Agents (agents/), wired together and taken apart in
+ * reverse order. A node that has lost SMS keeps running what it has.
+ */
+import { join } from "node:path";
+import type { RegisterResponse } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import { systemClock } from "@spear/shared/clock.ts";
+import { Handlers, startGrpc } from "@spear/shared/grpc/server.ts";
+import { createHttp, startHttp } from "@spear/shared/http/server.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { Started } from "@spear/shared/program.ts";
+import type { Runtime } from "@spear/shared/task.ts";
+import type { Agent } from "./agents/agent.ts";
+import { AgentSet } from "./agents/agents.ts";
+import { MockAgent } from "./agents/mock.ts";
+import { ProcessAgent } from "./agents/process.ts";
+import type { SpearletConfig } from "./config.ts";
+import { healthRoutes, healthService } from "./control/health.ts";
+import { lockDataDir } from "./control/identity.ts";
+import { Link } from "./control/link.ts";
+import { LocalNode } from "./control/node.ts";
+import { Reports } from "./control/reports.ts";
+import type { LeftBehind } from "./executions/execution.ts";
+import { Executions } from "./executions/executions.ts";
+import { objectService, taskService } from "./executions/grpc.ts";
+import { taskRoutes } from "./executions/http.ts";
+import { IntakeSwitch } from "./executions/intake.ts";
+import { LogStore, parseStream } from "./executions/logs.ts";
+import { Staging } from "./executions/staging.ts";
+import { LocalSubmits } from "./executions/submit.ts";
+import { Journal } from "./journal.ts";
+import { attemptOf } from "./executions/attempt.ts";
+
+const version = "0.1.0";
+const maxBodyBytes = 4 * 1024 * 1024;
+const firstTryMs = 3_000;
+const leaveTimeoutMs = 1_000;
+/** How long reports may take to reach SMS when the node stops, beyond the grace. */
+const farewellMs = 3_000;
+
+/** How each runtime's agent is made; one that can't work here says so when it is probed. */
+const makers: Partial<Record<Runtime, () => Agent>> = {
+  process: () => new ProcessAgent(),
+  mock: () => new MockAgent(),
+};
+
+/**
+ * Starts a node. Resolves when it listens and has registered, or when SMS did not
+ * answer at once; it goes on trying. Throws `conflict` if another SPEARlet uses
+ * the data directory, `unavailable` if an address or the directory can't be used.
+ */
+export async function start(config: SpearletConfig, { log }: { log: Log }): Promise<Started> {
+  await using resources = new AsyncDisposableStack();
+  const { dataDir, smsAddress } = config;
+  resources.use(lockDataDir(dataDir));
+
+  const reports = resources.use(new Reports(join(dataDir, "reports.jsonl"), log));
+  const running = resources.use(Journal.open<LeftBehind>(join(dataDir, "running.jsonl")));
+  const logs = await LogStore.open(join(dataDir, "logs"), {
+    attempts: config.maxLogsAttempts,
+    bytes: config.maxLogsBytes,
+  });
+  const made = config.runtimes.flatMap((runtime) => makers[runtime]?.() ?? []);
+  const agents = resources.use(new AgentSet(made, log));
+  const node = new LocalNode({
+    config,
+    version,
+    killMethod: "process-tree",
+    runtimes: () => agents.offered(),
+    running: () => executions.size,
+  });
+  const executions = new Executions({
+    agents,
+    upstream: reports,
+    hasEnd: (id) => reports.hasEnd(id),
+    staging: new Staging(() => node.storeUrl),
+    logs,
+    running,
+    nodeId: () => node.registeredId,
+    workDir: join(dataDir, "work"),
+    keptDir: join(dataDir, "kept"),
+    stopGraceMs: config.stopGraceMs,
+    prepareTimeoutMs: config.prepareTimeoutMs,
+    log,
+  });
+  await executions.recover();
+  const submits = resources.use(new LocalSubmits(smsAddress, () => node.id));
+
+  const intake = resources.use(
+    new IntakeSwitch({
+      slots: node.capacity.slots,
+      run: (job) => executions.run(job),
+      log,
+    }),
+  );
+  const onRegistered = async (response: RegisterResponse) => {
+    const nodeId = node.onRegistered(response);
+    const redisUrl = config.redisUrl ?? response.redisUrl;
+    await intake.connect({ nodeId, redisUrl, queuePrefix: response.queuePrefix });
+  };
+
+  const ready = () => ({
+    sms: link.connected || `no session with SMS at ${smsAddress}`,
+    redis: intake.connected || "the Redis of the node's queue does not answer",
+  });
+  const examine = () => ({
+    nodeId: node.id ?? "",
+    smsConnected: link.connected,
+    redisConnected: intake.connected,
+    usage: node.usage(),
+    runtimes: agents.offered(),
+    pendingReports: reports.size,
+  });
+  const handlers = new Handlers(log);
+  const grpc = resources.use(
+    await startGrpc(
+      config.grpcListen,
+      [
+        taskService(handlers, { executions, submits }),
+        objectService(handlers),
+        healthService(handlers, examine),
+      ],
+      { log, ready: () => Promise.resolve(Object.values(ready()).every((part) => part === true)) },
+    ),
+  );
+  const app = createHttp(
+    {
+      title: "SPEARlet",
+      description: "A node of SPEAR: its attempts, their output and its health.",
+      version,
+      log,
+      maxBodyBytes,
+      ready: () => Promise.resolve(ready()),
+    },
+    [taskRoutes({ executions, submits, log }), healthRoutes(examine)],
+  );
+  const http = resources.use(startHttp(app, config.httpListen, maxBodyBytes));
+  node.addresses = { http: http.address, grpc: grpc.address };
+
+  await agents.start(() => void link.announce().catch(() => undefined));
+  const link = resources.use(
+    new Link({
+      smsAddress,
+      joinToken: config.joinToken,
+      incarnation: node.incarnation,
+      describe: () => node.describe(),
+      usage: () => node.usage(),
+      running: () => executions.active(),
+      reports,
+      onRegistered,
+      cancel: (id) => executions.cancel(id),
+      disown: (id) => executions.disown(id),
+      readLogs: (read, signal) =>
+        executions.readLogs(
+          attemptOf(read),
+          { stream: parseStream(read.stream), follow: read.follow, tailBytes: read.tailBytes },
+          signal,
+        ),
+      log,
+    }),
+  );
+  resources.defer(async () => {
+    await intake.pause();
+    const patience = config.stopGraceMs + farewellMs;
+    await Promise.race([executions.stopAll(), systemClock.wait(patience)]);
+    await link.leave(leaveTimeoutMs);
+  });
+  await Promise.race([link.firstTry, systemClock.wait(firstTryMs)]);
+
+  const owned = resources.move();
+  return {
+    http: http.address,
+    grpc: grpc.address,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
