@@ -2,6 +2,7 @@
 import { Redis, type RedisOptions } from "ioredis";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
+import { defineScripts } from "./script.ts";
 
 /**
  * Connects to `redis://…`, `rediss://…` or `unix:///path`. `commands` fails a
@@ -20,6 +21,7 @@ export function connectRedis(url: string, kind: "commands" | "blocking", log: Lo
   } satisfies Partial<RedisOptions>;
   const path = url.startsWith("unix://") ? url.slice("unix://".length) : undefined;
   const redis = path === undefined ? new Redis(url, shared) : new Redis({ ...shared, path });
+  defineScripts(redis);
   let down = false;
   redis.on("error", (error: Error) => {
     if (!down) log.warn({ err: error, redis: redactUrl(url) }, "redis is away");

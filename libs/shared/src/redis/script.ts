@@ -4,6 +4,16 @@ import type { ChainableCommander, Redis } from "ioredis";
 type Argument = string | number | Buffer;
 type Command = (...args: Argument[]) => unknown;
 
+const all = new Set<Script<unknown>>();
+
+/**
+ * Makes every script known to a connection. A pipeline has the commands that
+ * were known when it began, and ioredis begins them by itself.
+ */
+export function defineScripts(redis: Redis): void {
+  for (const script of all) script.define(redis);
+}
+
 /** A script with a fixed number of keys. */
 export class Script<R> {
   readonly #name: string;
@@ -14,12 +24,17 @@ export class Script<R> {
     this.#name = `spear_${name}`;
     this.#keys = keys;
     this.#lua = lua;
+    all.add(this);
+  }
+
+  /** Makes it known to a connection. */
+  define(redis: Redis): void {
+    if (this.#name in redis) return;
+    redis.defineCommand(this.#name, { numberOfKeys: this.#keys, lua: this.#lua });
   }
 
   #command(target: Redis | ChainableCommander, owner: Redis, suffix: "" | "Buffer" = ""): Command {
-    if (!(this.#name in owner)) {
-      owner.defineCommand(this.#name, { numberOfKeys: this.#keys, lua: this.#lua });
-    }
+    this.define(owner);
     const command: unknown = Reflect.get(target, this.#name + suffix);
     if (typeof command !== "function") throw new TypeError(`no command ${this.#name}`);
     return command.bind(target) as Command;
