@@ -21,6 +21,8 @@ export function lifelineSignal(): AbortSignal {
   const controller = new AbortController();
   process.stdin.once("close", () => controller.abort("the parent ended"));
   process.stdin.resume();
+  // Listening must not be what keeps a program running that has stopped.
+  process.stdin.unref();
   return controller.signal;
 }
 
