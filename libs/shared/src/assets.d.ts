@@ -11,3 +11,7 @@ declare module "*.binpb" {
   const path: string;
   export default path;
 }
+declare module "*.conf" {
+  const path: string;
+  export default path;
+}

@@ -39,13 +39,16 @@ interface Element {
   scalar: ScalarType | undefined;
 }
 
-function compareElement(schema: TSchema, element: Element, path: string): string[] {
+/** The schema of the value, where undefined is the other choice. */
+function withoutUndefined(schema: TSchema): TSchema {
+  const choices = (schema["anyOf"] ?? []) as TSchema[];
+  const [value, ...others] = choices.filter(({ type }) => type !== "undefined");
+  return value !== undefined && others.length === 0 ? value : schema;
+}
+
+function compareElement(given: TSchema, element: Element, path: string): string[] {
+  const schema = withoutUndefined(given);
   const literals = literalsOf(schema);
-  // A proto map can't hold lists: a message with one list stands for it.
-  const [only, ...others] = element.message?.fields ?? [];
-  if (schema["type"] === "array" && only?.fieldKind === "list" && others.length === 0) {
-    return compareField(schema, only, path);
-  }
   if (element.message !== undefined) return compare(schema, element.message, path);
   if (element.enum !== undefined) {
     const names = namesOf(element.enum);
@@ -54,8 +57,8 @@ function compareElement(schema: TSchema, element: Element, path: string): string
       : [`${path}: ${literals?.join()} is not ${names}`];
   }
   const wanted = element.scalar === undefined ? undefined : scalarTypes[element.scalar];
-  const given = literals === undefined ? (schema["type"] as string) : "string";
-  return given === wanted ? [] : [`${path}: ${given} is not ${wanted}`];
+  const said = literals === undefined ? (schema["type"] as string) : "string";
+  return said === wanted ? [] : [`${path}: ${said} is not ${wanted}`];
 }
 
 function compareField(schema: TSchema, field: DescField, path: string): string[] {

@@ -11,21 +11,21 @@ import { taskStates } from "./state.ts";
 export const runtimes = ["process", "docker", "wasm", "mock"] as const;
 export type Runtime = (typeof runtimes)[number];
 
-const closed = { additionalProperties: false } as const;
+export const closed = { additionalProperties: false } as const;
 const MIB = 1024 * 1024;
 export const maxStdinBytes = 64 * 1024;
 
 /** A string that must match, with the rule in words as its error. */
-const words = (pattern: string, errorMessage: string, maxLength: number, description: string) =>
+export const words = (pattern: string, errorMessage: string, maxLength: number, description: string) =>
   Type.String({ pattern, maxLength, errorMessage, description });
 
-const oneOf = <T extends string>(values: readonly T[], description: string) =>
+export const oneOf = <T extends string>(values: readonly T[], description: string) =>
   Type.Union(
     values.map((value) => Type.Literal(value)),
     { description, errorMessage: `must be one of ${values.join(", ")}` },
   ) as unknown as TSchema & { static: T };
 
-const ms = (description: string, maximum = 365 * 86_400_000) =>
+export const ms = (description: string, maximum = 365 * 86_400_000) =>
   Type.Integer({ minimum: 0, maximum, description: `${description}, in milliseconds` });
 
 const argument = Type.String({
@@ -34,7 +34,7 @@ const argument = Type.String({
   errorMessage: "must not hold NUL and be at most 128 KiB",
 });
 
-const relativePath = words(
+export const relativePath = words(
   "^(?!/)(?!(?:.*/)?\\.{1,2}(?:/|$))[^\\u0000]+$",
   "must be a relative path without '.' or '..' parts",
   4096,
@@ -49,7 +49,7 @@ const objectName = words(
   "bucket/key of an object.",
 );
 
-const labelMap = (description: string) =>
+export const labelMap = (description: string) =>
   Type.Record(
     Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$" }),
     Type.String({ maxLength: 256 }),

@@ -2,7 +2,14 @@
  * gRPC servers: handlers are plain async functions over messages; this file
  * turns faults into statuses and streams into async iterables with backpressure.
  */
-import { Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
+import {
+  logVerbosity,
+  Metadata,
+  Server,
+  ServerCredentials,
+  setLogVerbosity,
+  status,
+} from "@grpc/grpc-js";
 import type {
   handleBidiStreamingCall,
   handleClientStreamingCall,
@@ -18,6 +25,9 @@ import { silentLog, type Log } from "../log.ts";
 import { serviceName } from "./descriptors.ts";
 import { health } from "./health.ts";
 import { reflection } from "./reflection.ts";
+
+// What goes wrong reaches a handler or a caller as a fault; grpc-js need not print it too.
+setLogVerbosity(logVerbosity.NONE);
 
 /** What a handler knows about its call. */
 export interface CallContext {
