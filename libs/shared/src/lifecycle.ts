@@ -22,7 +22,7 @@ export function lifelineSignal(): AbortSignal {
   process.stdin.once("close", () => controller.abort("the parent ended"));
   process.stdin.resume();
   // Listening must not be what keeps a program running that has stopped.
-  process.stdin.unref();
+  process.stdin.unref?.();
   return controller.signal;
 }
 
