@@ -28,6 +28,9 @@ export interface Program<S extends TObject> {
 /** What a shell may write for a property beside its flag. */
 const aliases: Readonly<Record<string, string>> = { listen: "httpListen" };
 
+/** How long a stopped program may take to end by itself. */
+const lingerMs = 250;
+
 const name = (property: string) => flagOf(property).slice("--".length);
 
 /**
@@ -156,7 +159,18 @@ export async function runProgram<S extends TObject>(
     const fault = Fault.from(error);
     if (fault.code === "internal") log.fatal({ err: fault.cause ?? fault }, "internal error");
     process.stderr.write(faultLines(fault));
+    endSoon(log, 1);
     return 1;
   }
+  endSoon(log, 0);
   return 0;
+}
+
+/** Everything was disposed of: what some library forgot to close must not keep the process. */
+function endSoon(log: Log, code: number): void {
+  const linger = setTimeout(() => {
+    log.debug({ lingerMs }, "something was left open");
+    process.exit(code);
+  }, lingerMs);
+  linger.unref();
 }
