@@ -11,12 +11,13 @@ import { createHttp, startHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Started } from "@spear/shared/program.ts";
 import type { Runtime } from "@spear/shared/task.ts";
+import type { AnyElysia } from "elysia";
 import type { Agent } from "./agents/agent.ts";
 import { AgentSet } from "./agents/agents.ts";
 import { MockAgent } from "./agents/mock.ts";
 import { ProcessAgent } from "./agents/process.ts";
 import type { SpearletConfig } from "./config.ts";
-import { healthRoutes, healthService } from "./control/health.ts";
+import { healthRoutes, healthService, type Examine } from "./control/health.ts";
 import { lockDataDir } from "./control/identity.ts";
 import { Link } from "./control/link.ts";
 import { LocalNode } from "./control/node.ts";
@@ -24,7 +25,7 @@ import { Reports } from "./control/reports.ts";
 import type { LeftBehind } from "./executions/execution.ts";
 import { Executions } from "./executions/executions.ts";
 import { objectService, taskService } from "./executions/grpc.ts";
-import { taskRoutes } from "./executions/http.ts";
+import { taskRoutes, type TaskHttpDeps } from "./executions/http.ts";
 import { IntakeSwitch } from "./executions/intake.ts";
 import { LogStore, parseStream } from "./executions/logs.ts";
 import { Staging } from "./executions/staging.ts";
@@ -44,6 +45,27 @@ const makers: Partial<Record<Runtime, () => Agent>> = {
   process: () => new ProcessAgent(),
   mock: () => new MockAgent(),
 };
+
+/** What the routes call; the OpenAPI document is made from routes over services that are never called. */
+export type SpearletServices = TaskHttpDeps & { examine: Examine };
+
+/** The REST application over its services. */
+export function spearletHttp(
+  services: SpearletServices,
+  ready: () => Record<string, true | string>,
+): AnyElysia {
+  return createHttp(
+    {
+      title: "SPEARlet",
+      description: "A node of SPEAR: its attempts, their output and its health.",
+      version,
+      log: services.log,
+      maxBodyBytes,
+      ready: () => Promise.resolve(ready()),
+    },
+    [taskRoutes(services), healthRoutes(services.examine)],
+  );
+}
 
 /**
  * Starts a node. Resolves when it listens and has registered, or when SMS did not
@@ -124,17 +146,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       { log, ready: () => Promise.resolve(Object.values(ready()).every((part) => part === true)) },
     ),
   );
-  const app = createHttp(
-    {
-      title: "SPEARlet",
-      description: "A node of SPEAR: its attempts, their output and its health.",
-      version,
-      log,
-      maxBodyBytes,
-      ready: () => Promise.resolve(ready()),
-    },
-    [taskRoutes({ executions, submits, log }), healthRoutes(examine)],
-  );
+  const app = spearletHttp({ executions, submits, log, examine }, ready);
   const http = resources.use(startHttp(app, config.httpListen, maxBodyBytes));
   node.addresses = { http: http.address, grpc: grpc.address };
 
