@@ -6,10 +6,11 @@ import { Fault } from "@spear/shared/fault.ts";
 import type { Task } from "@spear/shared/task.ts";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { Client } from "./client.ts";
+import { linesOf } from "./lines.ts";
 import { remark, write } from "./output.ts";
 
 /** Longest line of the stream: a frame's data is far below it. */
-const maxLineBytes = 16 << 20;
+const maxLineLength = 16 << 20;
 const reconnectForMs = 60_000;
 const reconnectEveryMs = 500;
 
@@ -31,20 +32,6 @@ export interface LogOptions {
   attempt?: number | undefined;
 }
 
-/** The lines of a body; an unfinished last line is given too. */
-async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const bytes of body) {
-    rest += decoder.decode(bytes, { stream: true });
-    if (rest.length > maxLineBytes) throw new Fault("internal", "a line of output is too long");
-    const lines = rest.split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines;
-  }
-  if (rest !== "") yield rest;
-}
-
 type Line = Frame | { end: Task } | { error: object };
 
 async function* framesOnce(
@@ -64,7 +51,7 @@ async function* framesOnce(
   });
   if (response.body === null) return;
   try {
-    for await (const line of linesOf(response.body)) {
+    for await (const line of linesOf(response.body, maxLineLength)) {
       if (line.trim() !== "") yield JSON.parse(line) as Line;
     }
   } catch (error) {

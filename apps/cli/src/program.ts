@@ -1,6 +1,7 @@
 /** The CLI's commands and global options, put together. */
 import { Command } from "commander";
 import { addBucket } from "./bucket.ts";
+import { addDev } from "./dev.ts";
 import { addNode } from "./node.ts";
 import { addObject } from "./object.ts";
 import { addRun } from "./run.ts";
@@ -18,6 +19,7 @@ export function createProgram(): Command {
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
     .showHelpAfterError("Run it with --help for what there is.");
   addGlobalOptions(program);
+  addDev(program);
   addRun(program);
   addTask(program);
   addNode(program);
