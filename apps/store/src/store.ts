@@ -3,24 +3,21 @@ import { resolve } from "node:path";
 import { mkdir } from "node:fs/promises";
 import { systemClock, type Clock } from "@spear/shared/clock.ts";
 import { startGrpc } from "@spear/shared/grpc/server.ts";
-import { createHttp } from "@spear/shared/http/server.ts";
 import { systemIds, type IdSource } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Started } from "@spear/shared/program.ts";
 import { connectRedis, redactUrl, redisFault } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
-import { bucketRoutes } from "./buckets/http.ts";
 import { Buckets } from "./buckets/buckets.ts";
 import { Chunks } from "./chunks/chunks.ts";
 import { DiskBlobs } from "./chunks/disk.ts";
 import type { StoreConfig } from "./config.ts";
+import { maxBodyBytes, storeApp } from "./app.ts";
 import { listenHttp } from "./http/listener.ts";
 import { objectStoreService } from "./objects/grpc.ts";
-import { objectRoutes, streamsObject } from "./objects/http.ts";
+import { streamsObject } from "./objects/http.ts";
 import { Objects } from "./objects/objects.ts";
 import { ObjectIndex, storeKeys } from "./objects/redis.ts";
-
-const maxBodyBytes = 1 << 20;
 
 export interface StoreDeps {
   log: Log;
@@ -56,22 +53,16 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     maxObjectBytes: config.maxObjectBytes,
   });
   const redisReady = async () => (await redis.ping().catch(() => undefined)) === "PONG";
-  const app = createHttp(
-    {
-      title: "SPEAR Object Store",
-      description: "Buckets of objects. Bytes go in and out as streams and are verified.",
-      version: "0.1.0",
-      log,
-      maxBodyBytes,
-      streams: () => true,
-      ready: async () => ({
-        redis: (await redisReady()) || `Redis at ${redactUrl(config.redisUrl)} does not answer`,
-      }),
-    },
-    [bucketRoutes(buckets), objectRoutes(objects, log)],
-  );
+  const app = storeApp({
+    objects,
+    buckets,
+    log,
+    ready: async () => ({
+      redis: (await redisReady()) || `Redis at ${redactUrl(config.redisUrl)} does not answer`,
+    }),
+  });
   const http = stack.use(
-    await listenHttp(app, config.httpListen, {
+    await listenHttp((request) => app.handle(request), config.httpListen, {
       log,
       streams: streamsObject,
       maxBodyBytes,

@@ -12,8 +12,11 @@ export interface Blobs extends AsyncDisposable {
    * Errors: `store_full`.
    */
   write(name: string, bytes: Uint8Array): Promise<void>;
-  /** The whole blob, or undefined if there is none. */
-  read(name: string): Promise<Buffer | undefined>;
+  /**
+   * Reads a blob into `target` from its start, as far as either goes. Returns
+   * the bytes read, or undefined if there is no such blob.
+   */
+  read(name: string, target: Buffer): Promise<number | undefined>;
   /** Removes a blob; idempotent. */
   remove(name: string): Promise<void>;
   /** All blobs, in no order. */

@@ -1,7 +1,7 @@
 /**
- * The memory for chunks on their way in: a fixed number of buffers that all
- * clients share. Who finds none waits for one, in order; what was taken always
- * comes back without needing another, so nobody waits for ever.
+ * The memory for chunks on their way: a fixed number of buffers that all clients
+ * share. Who finds none waits for one, in order. Nobody may hold one while
+ * waiting for another, so that everybody's turn comes.
  */
 import { chunkBytes } from "./chunk.ts";
 
@@ -19,12 +19,8 @@ export class ChunkBuffers {
   /** A buffer of one chunk; rejects with the signal's reason when it aborts first. */
   take(signal: AbortSignal): Promise<Buffer> {
     signal.throwIfAborted();
-    const free = this.#free.pop();
+    const free = this.tryTake();
     if (free !== undefined) return Promise.resolve(free);
-    if (this.#made < this.#most) {
-      this.#made++;
-      return Promise.resolve(Buffer.allocUnsafeSlow(chunkBytes));
-    }
     return new Promise((resolve, reject) => {
       const onAbort = () => {
         const at = this.#waiting.indexOf(given);
@@ -40,6 +36,15 @@ export class ChunkBuffers {
     });
   }
 
+  /** A buffer if one is to be had at once and nobody waits. */
+  tryTake(): Buffer | undefined {
+    const free = this.#free.pop();
+    if (free !== undefined || this.#made >= this.#most) return free;
+    this.#made++;
+    return Buffer.allocUnsafeSlow(chunkBytes);
+  }
+
+  /** Gives back what was taken. */
   give(buffer: Buffer): void {
     const next = this.#waiting.shift();
     if (next !== undefined) next(buffer);

@@ -16,12 +16,28 @@ const inFlightPerStream = 4;
 /** Objects up to this size take no buffer of a chunk. */
 const smallBytes = 64 << 10;
 
+/**
+ * Bytes received between two collections of garbage. A socket's buffers are
+ * garbage that the runtime hears of late; left to itself it keeps a hundred
+ * megabytes of them.
+ */
+const collectEveryBytes = 32 << 20;
+/** Largest piece that a reader is handed, in bytes. */
+const pieceBytes = 1 << 20;
+
 export type Body = AsyncIterable<Uint8Array>;
 
 export interface IngestLimits {
   maxBytes: number;
   /** What the client announced; anything else is refused. */
   expectedBytes?: number | undefined;
+}
+
+/** A part of a chunk: from `from`, included, to `to`, not included. */
+export interface ChunkSlice {
+  readonly chunk: Chunk;
+  readonly from: number;
+  readonly to: number;
 }
 
 export interface Ingested {
@@ -84,12 +100,16 @@ class Ingest {
 
 export class Chunks {
   readonly #blobs: Blobs;
-  readonly #buffers: ChunkBuffers;
+  readonly #incoming: ChunkBuffers;
+  readonly #outgoing: ChunkBuffers;
   readonly #log: Log;
+  #uncollectedBytes = 0;
 
+  /** `bufferBytes`: memory for chunks, once for those coming in and once for those going out. */
   constructor(blobs: Blobs, bufferBytes: number, log: Log) {
     this.#blobs = blobs;
-    this.#buffers = new ChunkBuffers(bufferBytes);
+    this.#incoming = new ChunkBuffers(bufferBytes);
+    this.#outgoing = new ChunkBuffers(bufferBytes);
     this.#log = log;
   }
 
@@ -126,12 +146,12 @@ export class Chunks {
       buffer = undefined;
       filled = 0;
       if (full !== undefined && size > 0) {
-        await ingest.add(full.subarray(0, size), () => this.#buffers.give(full));
-      } else if (full !== undefined) this.#buffers.give(full);
+        await ingest.add(full.subarray(0, size), () => this.#incoming.give(full));
+      } else if (full !== undefined) this.#incoming.give(full);
     };
     const append = async (piece: Uint8Array) => {
       for (let at = 0; at < piece.byteLength;) {
-        buffer ??= await this.#buffers.take(signal);
+        buffer ??= await this.#incoming.take(signal);
         const taken = Math.min(chunkBytes - filled, piece.byteLength - at);
         buffer.set(piece.subarray(at, at + taken), filled);
         filled += taken;
@@ -143,6 +163,7 @@ export class Chunks {
       for await (const piece of body) {
         signal.throwIfAborted();
         total += piece.byteLength;
+        this.#collect(piece.byteLength);
         if (total > most) throw tooLong(limits);
         if (total <= smallBytes) {
           small.push(piece);
@@ -161,8 +182,15 @@ export class Chunks {
       if (small.length > 0) await ingest.add(Buffer.concat(small), () => undefined);
       await flush();
     } finally {
-      if (buffer !== undefined) this.#buffers.give(buffer);
+      if (buffer !== undefined) this.#incoming.give(buffer);
     }
+  }
+
+  #collect(received: number): void {
+    this.#uncollectedBytes += received;
+    if (this.#uncollectedBytes < collectEveryBytes) return;
+    this.#uncollectedBytes = 0;
+    Bun.gc(true);
   }
 
   /** Removes chunks that no commit has named and none ever will. */
@@ -175,17 +203,87 @@ export class Chunks {
   }
 
   /**
-   * A chunk's bytes, verified (O2). `location` is undefined if nobody knows it.
-   * Errors: `object_corrupted`, naming the chunk, if they are gone or not what was stored.
+   * Reads a chunk into a buffer of at least its size, and verifies it (O2).
+   * `location` is undefined if nobody knows it.
+   * Errors: `object_corrupted`, naming the chunk, if it is gone or not what was stored.
    */
-  async read(chunk: Chunk, location: Buffer | undefined): Promise<Buffer> {
-    const bytes = location && (await this.#blobs.read(blobName(chunk.hash, location)));
-    if (bytes === undefined) throw corrupted(chunk, "is missing");
-    if (bytes.byteLength !== chunk.bytes || !hashOf(bytes).equals(chunk.hash)) {
+  async #load(chunk: Chunk, location: Buffer | undefined, buffer: Buffer): Promise<Buffer> {
+    const bytes = buffer.subarray(0, chunk.bytes);
+    const filled = location && (await this.#blobs.read(blobName(chunk.hash, location), bytes));
+    if (filled === undefined) throw corrupted(chunk, "is missing");
+    if (filled !== chunk.bytes || !hashOf(bytes).equals(chunk.hash)) {
       throw corrupted(chunk, "does not match its hash");
     }
     return bytes;
   }
+
+  /**
+   * The bytes of slices of chunks, one after the other, each chunk verified
+   * before any of it is handed out. What is yielded is good until the next is
+   * asked for: its memory is used again. Errors: `object_corrupted`.
+   */
+  async *stream(
+    slices: readonly ChunkSlice[],
+    locate: (from: number) => Promise<readonly (Buffer | undefined)[]>,
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer> {
+    let locations: readonly (Buffer | undefined)[] = [];
+    let locatedFrom = 0;
+    const start = async (index: number, buffer: Buffer | undefined): Promise<Loaded> => {
+      const { chunk } = slices[index] as ChunkSlice;
+      const memory = buffer ?? Buffer.allocUnsafeSlow(chunk.bytes);
+      try {
+        if (index >= locatedFrom + locations.length) {
+          locations = await locate(index);
+          locatedFrom = index;
+        }
+        return { bytes: await this.#load(chunk, locations[index - locatedFrom], memory), buffer };
+      } catch (error) {
+        if (buffer !== undefined) this.#outgoing.give(buffer);
+        throw error;
+      }
+    };
+    let ahead: Promise<Loaded> | undefined;
+    try {
+      for (const [index, { chunk, from, to }] of slices.entries()) {
+        const loading =
+          ahead ?? start(index, isSmall(chunk) ? undefined : await this.#outgoing.take(signal));
+        ahead = undefined;
+        const { bytes, buffer } = await loading;
+        try {
+          const following = slices[index + 1];
+          const spare =
+            following === undefined || isSmall(following.chunk)
+              ? undefined
+              : this.#outgoing.tryTake();
+          if (spare !== undefined) {
+            ahead = start(index + 1, spare);
+            // Its failure is thrown in its turn.
+            ahead.catch(() => undefined);
+          }
+          for (let at = from; at < to; at += pieceBytes) {
+            yield bytes.subarray(at, Math.min(at + pieceBytes, to));
+          }
+        } finally {
+          if (buffer !== undefined) this.#outgoing.give(buffer);
+        }
+      }
+    } finally {
+      const { buffer } = (await ahead?.catch(() => undefined)) ?? {};
+      if (buffer !== undefined) this.#outgoing.give(buffer);
+    }
+  }
+}
+
+/** A chunk that was read and verified, and the shared buffer that it lies in. */
+interface Loaded {
+  bytes: Buffer;
+  buffer: Buffer | undefined;
+}
+
+/** Small chunks take memory of their own, and never wait for a shared buffer. */
+function isSmall(chunk: Chunk): boolean {
+  return chunk.bytes <= smallBytes;
 }
 
 function tooLong({ maxBytes, expectedBytes }: IngestLimits): Fault {

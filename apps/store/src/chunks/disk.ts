@@ -89,7 +89,9 @@ export class DiskBlobs implements Blobs {
     const file = await open(temporary, "wx", 0o600);
     try {
       try {
-        await file.writeFile(bytes);
+        for (let at = 0; at < bytes.byteLength;) {
+          at += (await file.write(bytes, at, bytes.byteLength - at)).bytesWritten;
+        }
         await file.datasync();
       } finally {
         await file.close();
@@ -104,7 +106,7 @@ export class DiskBlobs implements Blobs {
     await this.#directories[Number.parseInt(name.slice(0, 2), 16)]?.sync();
   }
 
-  async read(name: string): Promise<Buffer | undefined> {
+  async read(name: string, target: Buffer): Promise<number | undefined> {
     let file: FileHandle;
     try {
       file = await open(this.#path(name), "r");
@@ -113,15 +115,13 @@ export class DiskBlobs implements Blobs {
       throw error;
     }
     try {
-      const { size } = await file.stat();
-      const buffer = Buffer.allocUnsafeSlow(size);
       let filled = 0;
-      while (filled < size) {
-        const { bytesRead } = await file.read(buffer, filled, size - filled, filled);
+      while (filled < target.length) {
+        const { bytesRead } = await file.read(target, filled, target.length - filled, filled);
         if (bytesRead === 0) break;
         filled += bytesRead;
       }
-      return buffer.subarray(0, filled);
+      return filled;
     } finally {
       await file.close();
     }

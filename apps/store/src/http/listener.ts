@@ -7,7 +7,6 @@
  * byte for a while is cut off.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AnyElysia } from "elysia";
 import { Fault } from "@spear/shared/fault.ts";
 import { problemResponse } from "@spear/shared/http/problem.ts";
 import type { RunningHttp } from "@spear/shared/http/server.ts";
@@ -46,16 +45,19 @@ export interface ListenerOptions {
   idleTimeoutMs: number;
 }
 
+/** Answers a request; what it throws becomes a problem document. */
+export type Handle = (request: Request) => Promise<Response>;
+
 /** Starts listening on `host:port`; port 0 picks one. Errors: `unavailable`. */
 export async function listenHttp(
-  app: AnyElysia,
+  handle: Handle,
   listen: string,
   options: ListenerOptions,
 ): Promise<RunningHttp> {
   const at = listen.lastIndexOf(":");
   const hostname = listen.slice(0, at);
   const server = createServer((incoming, outgoing) => {
-    void serve(app, incoming, outgoing, options).catch((error: unknown) => {
+    void serve(handle, incoming, outgoing, options).catch((error: unknown) => {
       options.log.debug({ err: error }, "a connection broke");
       outgoing.destroy();
     });
@@ -93,7 +95,7 @@ function close(server: Server): Promise<void> {
 }
 
 async function serve(
-  app: AnyElysia,
+  handle: Handle,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   options: ListenerOptions,
@@ -107,7 +109,7 @@ async function serve(
   let response: Response;
   try {
     const request = await requestOf(incoming, gone.signal, options);
-    response = await app.handle(request);
+    response = await handle(request);
   } catch (error) {
     response = problemResponse(Fault.from(error), options.log);
   }

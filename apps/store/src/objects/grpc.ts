@@ -19,7 +19,7 @@ import type { Buckets } from "../buckets/buckets.ts";
 import type { Body } from "../chunks/chunks.ts";
 import type { CopyRequest, Objects, PutRequest } from "./objects.ts";
 import type { RangeRequest } from "./range.ts";
-import type { ObjectName, WriteCondition } from "./redis.ts";
+import type { ObjectName, WriteCondition } from "./schema.ts";
 
 /** An optional text of proto3: empty is absent. */
 const given = (text: string): string | undefined => (text === "" ? undefined : text);
@@ -109,8 +109,9 @@ export function objectStoreService(objects: Objects, buckets: Buckets, log: Log)
     }),
     getObject: handlers.serverStream(async function* (
       request: GetObjectRequest,
+      { signal },
     ): AsyncGenerator<GetObjectResponse> {
-      const { object, body } = await objects.open(target(request), () => rangeOf(request));
+      const { object, body } = await objects.open(target(request), signal, () => rangeOf(request));
       yield { body: { $case: "object", value: object } };
       for await (const value of body) yield { body: { $case: "data", value } };
     }),

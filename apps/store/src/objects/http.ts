@@ -7,9 +7,8 @@ import { rawOf } from "../http/listener.ts";
 import { rangeHolds, readVerdict } from "./conditions.ts";
 import type { CopyRequest, Objects, OpenObject, PutRequest } from "./objects.ts";
 import { parseRangeHeader, type ByteRange } from "./range.ts";
-import type { ObjectName, WriteCondition } from "./redis.ts";
 import { copyBody, listQuery, objectListSchema, objectSchema } from "./schema.ts";
-import type { CopyBody, StoredObject } from "./schema.ts";
+import type { CopyBody, ObjectName, StoredObject, WriteCondition } from "./schema.ts";
 
 const metaPrefix = "x-spear-meta-";
 const objectPath = /^\/v1\/buckets\/([^/]+)\/objects\/(.*)$/s;
@@ -141,10 +140,11 @@ async function head(objects: Objects, target: ObjectName | ObjectId, headers: He
   return new Response(null, { headers: answer });
 }
 
-async function get(objects: Objects, target: ObjectName | ObjectId, headers: Headers, log: Log) {
+async function get(objects: Objects, target: ObjectName | ObjectId, request: Request, log: Log) {
+  const { headers } = request;
   const asked = parseRangeHeader(headers.get("range"));
   let unmodified = false;
-  const opened = await objects.open(target, (object) => {
+  const opened = await objects.open(target, rawOf(request).signal, (object) => {
     unmodified = verdictOf(headers, object) === "not_modified";
     return unmodified || !rangeHolds(headers, object) ? undefined : asked;
   });
@@ -207,7 +207,7 @@ export function objectRoutes(objects: Objects, log: Log) {
     )
     .get(
       "/v1/buckets/:bucket/objects/*",
-      ({ request }) => get(objects, named(request), request.headers, log),
+      ({ request }) => get(objects, named(request), request, log),
       {
         params: nameParams,
         detail: {
@@ -266,7 +266,7 @@ export function objectRoutes(objects: Objects, log: Log) {
     )
     .get(
       "/v1/objects/:id",
-      ({ params, request }) => get(objects, parseId("obj", params.id, "id"), request.headers, log),
+      ({ params, request }) => get(objects, parseId("obj", params.id, "id"), request, log),
       {
         params: idParams,
         detail: {

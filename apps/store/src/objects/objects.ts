@@ -8,18 +8,15 @@ import type { Clock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { IdSource, ObjectId } from "@spear/shared/ids.ts";
 import type { Buckets } from "../buckets/buckets.ts";
-import type { Body, Chunks } from "../chunks/chunks.ts";
-import type { Chunk } from "../chunks/chunk.ts";
+import type { Body, Chunks, ChunkSlice } from "../chunks/chunks.ts";
 import { checkAttributes, checkBucketName, checkKey, checkKeyPart } from "./names.ts";
 import { resolveRange, type ByteRange, type RangeRequest } from "./range.ts";
 import { defaultContentType, packId, timeOfId, type ObjectRecord } from "./record.ts";
-import type { FoundObject, ObjectIndex, ObjectName, WriteCondition } from "./redis.ts";
-import type { StoredObject } from "./schema.ts";
+import type { FoundObject, ObjectIndex } from "./redis.ts";
+import type { ObjectName, StoredObject, WriteCondition } from "./schema.ts";
 
 /** Chunks whose places are looked up at once. */
 const locateWindow = 64;
-/** Largest piece that a reader is handed, in bytes. */
-const pieceBytes = 1 << 20;
 
 export interface PutRequest extends ObjectName {
   contentType?: string | undefined;
@@ -182,11 +179,13 @@ export class Objects {
 
   /**
    * An object and its bytes, or the range of them that `choose` wants of it;
-   * every chunk is verified. Errors: `object_not_found`, `range_not_satisfiable`;
-   * the body: `object_corrupted`.
+   * every chunk is verified. A piece of the body is good until the next is asked
+   * for. Errors: `object_not_found`, `range_not_satisfiable`; the body:
+   * `object_corrupted`.
    */
   async open(
     target: ObjectName | ObjectId,
+    signal: AbortSignal,
     choose: (object: StoredObject) => RangeRequest | undefined = () => undefined,
   ): Promise<OpenObject> {
     const found = await this.#find(target, true);
@@ -196,7 +195,7 @@ export class Objects {
     return {
       object,
       range,
-      body: this.#bytes(found, range ?? { start: 0, end: object.sizeBytes }),
+      body: this.#bytes(found, range ?? { start: 0, end: object.sizeBytes }, signal),
     };
   }
 
@@ -208,44 +207,20 @@ export class Objects {
     return this.#index.find(target, withChunks);
   }
 
-  async *#bytes(found: FoundObject, range: ByteRange): AsyncGenerator<Buffer> {
-    const wanted: { chunk: Chunk; from: number; to: number }[] = [];
+  #bytes(found: FoundObject, range: ByteRange, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const slices: ChunkSlice[] = [];
     let at = 0;
     for (const chunk of found.record.chunks) {
       const from = Math.max(range.start - at, 0);
       const to = Math.min(range.end - at, chunk.bytes);
-      if (from < to) wanted.push({ chunk, from, to });
+      if (from < to) slices.push({ chunk, from, to });
       at += chunk.bytes;
     }
-    let ahead: Promise<Buffer> | undefined;
-    try {
-      for (let window = 0; window < wanted.length; window += locateWindow) {
-        const part = wanted.slice(window, window + locateWindow);
-        const locations =
-          found.location === undefined
-            ? await this.#index.locate(part.map(({ chunk }) => chunk))
-            : [found.location];
-        const read = (index: number): Promise<Buffer> | undefined => {
-          const chunk = part[index]?.chunk;
-          if (chunk === undefined) return undefined;
-          const reading = this.#chunks.read(chunk, locations[index]);
-          // Awaited in its turn; until then its failure is nobody's surprise.
-          reading.catch(() => undefined);
-          return reading;
-        };
-        ahead = read(0);
-        for (const [index, { from, to }] of part.entries()) {
-          const bytes = await ahead;
-          if (bytes === undefined) break;
-          ahead = read(index + 1);
-          for (let piece = from; piece < to; piece += pieceBytes) {
-            yield bytes.subarray(piece, Math.min(piece + pieceBytes, to));
-          }
-        }
-      }
-    } finally {
-      await ahead?.catch(() => undefined);
-    }
+    const locate = (from: number) =>
+      found.location === undefined
+        ? this.#index.locate(slices.slice(from, from + locateWindow).map(({ chunk }) => chunk))
+        : Promise.resolve([found.location]);
+    return this.#chunks.stream(slices, locate, signal);
   }
 
   /** Errors: `invalid_argument`, `bucket_not_found`. */

@@ -16,6 +16,7 @@ import deleteLua from "./delete.lua" with { type: "text" };
 import headLua from "./head.lua" with { type: "text" };
 import lib from "./lib.lua" with { type: "text" };
 import listLua from "./list.lua" with { type: "text" };
+import type { ObjectName, WriteCondition } from "./schema.ts";
 import { decodeRecord, encodeAttributes, encodeRecord, packId, unpackId } from "./record.ts";
 import type { ObjectRecord } from "./record.ts";
 
@@ -44,19 +45,6 @@ export function storeKeys(keys: Keys) {
   };
 }
 export type StoreKeys = ReturnType<typeof storeKeys>;
-
-/** Conditions on what a name points at before a change; all that are set must hold. */
-export interface WriteCondition {
-  ifMatch?: string | undefined;
-  ifAbsent?: boolean | undefined;
-  /** 0: the name must point at nothing. */
-  ifGeneration?: number | undefined;
-}
-
-export interface ObjectName {
-  bucket: string;
-  key: string;
-}
 
 export interface FoundObject {
   id: ObjectId;

@@ -1,5 +1,6 @@
 /** Shapes of objects on the wire; the same fields as store.proto's, in camelCase. */
 import { Type, type Static } from "@sinclair/typebox";
+import type { ObjectId } from "@spear/shared/ids.ts";
 
 export const objectSchema = Type.Object(
   {
@@ -22,7 +23,20 @@ export const objectSchema = Type.Object(
   },
   { $id: "Object" },
 );
-export type StoredObject = Static<typeof objectSchema>;
+export type StoredObject = Static<typeof objectSchema> & { id: ObjectId };
+
+/** Conditions on what a name points at before a change; all that are set must hold. */
+export interface WriteCondition {
+  ifMatch?: string | undefined;
+  ifAbsent?: boolean | undefined;
+  /** 0: the name must point at nothing. */
+  ifGeneration?: number | undefined;
+}
+
+export interface ObjectName {
+  bucket: string;
+  key: string;
+}
 
 export const objectListSchema = Type.Object(
   {

@@ -1,0 +1,34 @@
+/** All routes of the store, below SPEAR's error handling. */
+import type { AnyElysia } from "elysia";
+import { createHttp } from "@spear/shared/http/server.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { Buckets } from "./buckets/buckets.ts";
+import { bucketRoutes } from "./buckets/http.ts";
+import { objectRoutes } from "./objects/http.ts";
+import type { Objects } from "./objects/objects.ts";
+
+/** Largest body of a request that is no object's bytes. */
+export const maxBodyBytes = 1 << 20;
+
+export interface StoreServices {
+  objects: Objects;
+  buckets: Buckets;
+  log: Log;
+  ready: () => Promise<Record<string, true | string>>;
+}
+
+export function storeApp({ objects, buckets, log, ready }: StoreServices): AnyElysia {
+  return createHttp(
+    {
+      title: "SPEAR Object Store",
+      description: "Buckets of objects. Bytes go in and out as streams and are verified.",
+      version: "0.1.0",
+      log,
+      maxBodyBytes,
+      // The listener has bounded what is not a stream.
+      streams: () => true,
+      ready,
+    },
+    [bucketRoutes(buckets), objectRoutes(objects, log)],
+  );
+}
