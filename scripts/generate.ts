@@ -4,10 +4,12 @@
  *   libs/shared/src/grpc/image.binpb    descriptors for reflection, from the protos
  *   docs/grpc.md                        the gRPC reference, from their comments
  *   docs/openapi/*.json                 the REST reference, from the running routes
+ *   docs/job.schema.json                the schema of job files for editors
  */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { editorSchema } from "@spear/shared/job-file.ts";
 import { grpcReference } from "./grpc-docs.ts";
 import { openApiDocuments } from "./openapi-docs.ts";
 import { root, tool } from "./tools.ts";
@@ -18,6 +20,7 @@ export const generated = [
   "libs/shared/src/grpc/image.binpb",
   "docs/grpc.md",
   "docs/openapi",
+  "docs/job.schema.json",
 ];
 
 async function buf(...args: string[]): Promise<void> {
@@ -48,6 +51,7 @@ export async function generate(target: string): Promise<void> {
   await Promise.all([
     buf("generate", "-o", join(target, "libs/proto")),
     buf("build", "--as-file-descriptor-set", "--exclude-source-info", "-o", image),
+    write("docs/job.schema.json", `${JSON.stringify(editorSchema(), null, 2)}\n`),
     describedImage().then((bytes) => write("docs/grpc.md", grpcReference(bytes))),
     openApiDocuments().then((documents) =>
       Promise.all(

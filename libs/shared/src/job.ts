@@ -83,16 +83,12 @@ export type JobTaskSpec = Static<typeof JobTaskSpec>;
 export const JobSpec = Type.Object(
   {
     name: Type.Optional(TaskSpec.properties.name),
-    tasks: Type.Record(
-      Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$" }),
-      JobTaskSpec,
-      {
-        ...closed,
-        minProperties: 1,
-        maxProperties: maxJobTasks,
-        description: "Tasks by name.",
-      },
-    ),
+    tasks: Type.Record(Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$" }), JobTaskSpec, {
+      ...closed,
+      minProperties: 1,
+      maxProperties: maxJobTasks,
+      description: "Tasks by name.",
+    }),
     onFailure: Type.Optional(
       oneOf(
         ["stop", "continue"],

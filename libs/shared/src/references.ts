@@ -6,10 +6,10 @@
 const references = /\$?\$\{((?:index|replica)|(?:param|tasks)\.[^{}]*)\}/g;
 
 /** What a reference stands for; undefined leaves it as it is. */
-export type Lookup = (reference: string) => unknown;
+export type Lookup = (reference: string) => string | number | boolean | undefined;
 
 /** Replaces references. One that is the whole text gives its value, of whatever type. */
-export function substitute(text: string, lookup: Lookup): unknown {
+export function substitute(text: string, lookup: Lookup): string | number | boolean {
   const whole = /^\$\{([^{}]*)\}$/.exec(text)?.[1];
   if (whole !== undefined && text.replace(references, "") === "") return lookup(whole) ?? text;
   return text.replace(references, (found, reference: string) => {

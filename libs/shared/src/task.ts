@@ -16,8 +16,12 @@ const MIB = 1024 * 1024;
 export const maxStdinBytes = 64 * 1024;
 
 /** A string that must match, with the rule in words as its error. */
-export const words = (pattern: string, errorMessage: string, maxLength: number, description: string) =>
-  Type.String({ pattern, maxLength, errorMessage, description });
+export const words = (
+  pattern: string,
+  errorMessage: string,
+  maxLength: number,
+  description: string,
+) => Type.String({ pattern, maxLength, errorMessage, description });
 
 export const oneOf = <T extends string>(values: readonly T[], description: string) =>
   Type.Union(
