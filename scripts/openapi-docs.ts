@@ -3,7 +3,7 @@ import type { OpenApi } from "@spear/shared/http/openapi.ts";
 import { silentLog } from "@spear/shared/log.ts";
 import { smsHttp, type SmsServices } from "@spear/sms/sms.ts";
 import { spearletHttp, type SpearletServices } from "@spear/spearlet/spearlet.ts";
-import { storeApp, type StoreServices } from "@spear/store/http/app.ts";
+import { storeApp, type StoreServices } from "@spear/store/app.ts";
 
 /** Stands for services: making routes calls none of them. */
 function uncalled<T>(): T {
