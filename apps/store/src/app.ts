@@ -2,6 +2,7 @@
 import type { AnyElysia } from "elysia";
 import { createHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
+import { unimplementedApp } from "@spear/shared/unimplemented.ts";
 import type { Buckets } from "./buckets/buckets.ts";
 import { bucketRoutes } from "./buckets/http.ts";
 import { objectRoutes } from "./objects/http.ts";
@@ -29,6 +30,6 @@ export function storeApp({ objects, buckets, log, ready }: StoreServices): AnyEl
       streams: () => true,
       ready,
     },
-    [bucketRoutes(buckets), objectRoutes(objects, log)],
+    [bucketRoutes(buckets), objectRoutes(objects, log), unimplementedApp("store")],
   );
 }

@@ -93,7 +93,7 @@ function normaliseOperation(operation: Operation): Operation {
       ...(response.content === undefined ? {} : { content: onlyJson(response.content) }),
     };
   }
-  if (!Object.keys(responses).some((status) => status.startsWith("2") || status === "101")) {
+  if (!Object.keys(responses).some((status) => /^(?:2..|101|501)$/.test(status))) {
     responses["200"] = { description: "Success." };
   }
   responses["default"] = {
