@@ -1,6 +1,7 @@
 /** The CLI's commands and global options, put together. */
 import { Command } from "commander";
 import { addBucket } from "./bucket.ts";
+import { addDemo } from "./demo.ts";
 import { addDev } from "./dev.ts";
 import { addNode } from "./node.ts";
 import { addObject } from "./object.ts";
@@ -19,6 +20,7 @@ export function createProgram(): Command {
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
     .showHelpAfterError("Run it with --help for what there is.");
   addGlobalOptions(program);
+  addDemo(program);
   addDev(program);
   addRun(program);
   addTask(program);

@@ -15,3 +15,7 @@ declare module "*.conf" {
   const path: string;
   export default path;
 }
+declare module "*.sh" {
+  const text: string;
+  export default text;
+}
