@@ -1,0 +1,69 @@
+/**
+ * The process that runs one guest at a time. It takes its rights away, says
+ * that it is ready, and then waits for a job on its control descriptor. It
+ * never outlives its parent: the kernel ends it, and so does the end of file.
+ */
+import { confine, dieWithParent, limitCpu } from "./confine.ts";
+import { runDirect, warmUp } from "./direct.ts";
+import { at, checked, libc, scratch } from "./libc.ts";
+import { Frame, FrameReader, controlFd, encodeFrame, type Job, type Result } from "./protocol.ts";
+
+const incoming = scratch(64 * 1024);
+const frames = new FrameReader();
+const usage = scratch(144);
+const RUSAGE_SELF = 0;
+
+/** The next job; undefined when the parent closed the channel. */
+function nextJob(): Job | undefined {
+  for (;;) {
+    const size = checked(libc.read(controlFd, incoming.address, incoming.bytes.length));
+    if (size === 0) return undefined;
+    const [frame] = frames.push(incoming.bytes.slice(0, size));
+    if (frame?.kind === Frame.JOB) return frame.body as Job;
+  }
+}
+
+function send(kind: number, body?: unknown): void {
+  const bytes = encodeFrame(kind, body);
+  const buffer = scratch(bytes.length);
+  buffer.bytes.set(bytes);
+  for (let sent = 0; sent < bytes.length;) {
+    const rest = bytes.length - sent;
+    sent += checked(libc.write(controlFd, at(buffer.address, sent), rest));
+  }
+}
+
+/** CPU time of this process so far, in milliseconds. */
+function cpuMs(): number {
+  checked(libc.getrusage(RUSAGE_SELF, usage.address));
+  const at = (offset: number) => Number(usage.view.getBigInt64(offset, true));
+  return (at(0) + at(16)) * 1000 + (at(8) + at(24)) / 1000;
+}
+
+function run(job: Job): Result {
+  const before = cpuMs();
+  if (job.cpuSeconds !== undefined) limitCpu(Math.ceil(before / 1000) + job.cpuSeconds);
+  const end = runDirect(job);
+  return { ...end, cpuMs: Math.round(cpuMs() - before) };
+}
+
+/** Serves jobs until one is the last, or the parent goes. Never returns. */
+export function serve(parent: number): never {
+  dieWithParent(parent);
+  warmUp();
+  confine();
+  send(Frame.READY);
+  for (;;) {
+    const job = nextJob();
+    if (job === undefined) break;
+    send(Frame.RESULT, run(job));
+    if (!job.reuse) break;
+    // What the guest left goes now, while nobody waits.
+    Bun.gc(true);
+  }
+  // At once: the engine's threads have nothing left to say.
+  libc._exit(0);
+  throw new Error("unreachable");
+}
+
+if (import.meta.main) serve(Number(process.argv[2]));

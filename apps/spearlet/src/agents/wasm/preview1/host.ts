@@ -1,0 +1,231 @@
+/**
+ * The host side of WASI preview1: all 45 functions of `wasi_snapshot_preview1`
+ * for one run of one guest. Nothing of the child's own environment, arguments
+ * or descriptors is reachable but what the run was given (S1).
+ */
+import { E, SystemError, checked, errno, libc } from "../libc.ts";
+import { openRoot } from "../paths.ts";
+import { Errno, errnoOf } from "./abi.ts";
+import { clockNs, clockStepNs, restartClocks } from "./clocks.ts";
+import { fdFunctions } from "./fd.ts";
+import { GuestMemory, WasiError } from "./memory.ts";
+import { pathFunctions } from "./path.ts";
+import { pollOneoff } from "./poll.ts";
+import { Table } from "./table.ts";
+
+/** A directory that the guest is given. */
+export interface Preopen {
+  /** Name for the guest, as "/". */
+  guest: string;
+  /** Path on the host. */
+  host: string;
+  readOnly: boolean;
+}
+
+export interface GuestWorld {
+  /** Program name first. */
+  args: readonly string[];
+  env: Readonly<Record<string, string>>;
+  stdin: Uint8Array;
+  preopens: readonly Preopen[];
+}
+
+/** Thrown through the guest to end it; a guest that catches it ends all the same. */
+export class GuestExit extends Error {
+  readonly exitCode: number | undefined;
+  readonly signal: string | undefined;
+
+  constructor(how: { exitCode: number } | { signal: string }) {
+    super("the guest ended itself");
+    this.name = "GuestExit";
+    this.exitCode = "exitCode" in how ? how.exitCode : undefined;
+    this.signal = "signal" in how ? how.signal : undefined;
+  }
+}
+
+/** preview1's signals by number; those whose default is to be ignored are undefined. */
+const signals = [
+  undefined,
+  "SIGHUP",
+  "SIGINT",
+  "SIGQUIT",
+  "SIGILL",
+  "SIGTRAP",
+  "SIGABRT",
+  "SIGBUS",
+  "SIGFPE",
+  "SIGKILL",
+  "SIGUSR1",
+  "SIGSEGV",
+  "SIGUSR2",
+  "SIGPIPE",
+  "SIGALRM",
+  "SIGTERM",
+  undefined, // SIGCHLD
+  undefined, // SIGCONT
+  "SIGSTOP",
+  "SIGTSTP",
+  "SIGTTIN",
+  "SIGTTOU",
+  undefined, // SIGURG
+  "SIGXCPU",
+  "SIGXFSZ",
+  "SIGVTALRM",
+  "SIGPROF",
+  undefined, // SIGWINCH
+  "SIGPOLL",
+  "SIGPWR",
+  "SIGSYS",
+];
+const stopSignals = new Set(["SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"]);
+const maxRandomBytes = 32 * 1024 * 1024;
+const maxExitCode = 0x7fff_ffff;
+
+export class Preview1 implements Disposable {
+  readonly memory = new GuestMemory();
+  readonly table = new Table();
+  /** What is left of standard input. */
+  stdin: Uint8Array;
+  /** Bytes that the guest wrote to its own streams. */
+  readonly written = { stdout: 0, stderr: 0 };
+  /** How the guest ended itself; once set, it is not called back. */
+  exit: GuestExit | undefined;
+  readonly #args: Uint8Array[];
+  readonly #env: Uint8Array[];
+
+  /** Opens the directories. Throws `SystemError` if one is not there. */
+  constructor(world: GuestWorld) {
+    const text = new TextEncoder();
+    this.stdin = world.stdin;
+    this.#args = world.args.map((argument) => text.encode(`${argument}\0`));
+    this.#env = Object.entries(world.env).map(([name, value]) => text.encode(`${name}=${value}\0`));
+    try {
+      for (const { host, guest, readOnly } of world.preopens) {
+        this.table.preopen(openRoot(host), guest, readOnly);
+      }
+    } catch (error) {
+      this.table[Symbol.dispose]();
+      throw error;
+    }
+    restartClocks();
+  }
+
+  /** The imports under `wasi_snapshot_preview1`. */
+  imports(): Record<string, (...values: never[]) => number> {
+    const functions = {
+      ...this.#processFunctions(),
+      ...fdFunctions(this),
+      ...pathFunctions(this),
+    };
+    return Object.fromEntries(
+      Object.entries(functions).map(([name, call]) => [
+        name,
+        this.#guarded(call as (...values: never[]) => number),
+      ]),
+    );
+  }
+
+  /** A function that answers with an error code instead of throwing. */
+  #guarded(call: (...values: never[]) => number): (...values: never[]) => number {
+    return (...values) => {
+      if (this.exit !== undefined) throw this.exit;
+      try {
+        return call(...values);
+      } catch (error) {
+        if (error instanceof SystemError) return errnoOf(error.errno);
+        if (error instanceof WasiError) return error.code;
+        throw error;
+      }
+    };
+  }
+
+  #end(how: { exitCode: number } | { signal: string }): never {
+    this.exit = new GuestExit(how);
+    throw this.exit;
+  }
+
+  #writeStrings(strings: readonly Uint8Array[], pointers: number, buffer: number): number {
+    let at = buffer >>> 0;
+    for (const [index, string] of strings.entries()) {
+      this.memory.setU32((pointers >>> 0) + index * 4, at);
+      this.memory.bytes(at, string.length).set(string);
+      at += string.length;
+    }
+    return Errno.SUCCESS;
+  }
+
+  #writeSizes(strings: readonly Uint8Array[], count: number, bytes: number): number {
+    this.memory.setU32(count, strings.length);
+    this.memory.setU32(
+      bytes,
+      strings.reduce((total, string) => total + string.length, 0),
+    );
+    return Errno.SUCCESS;
+  }
+
+  /** Without a network no socket can be had: every descriptor is something else. */
+  #noSocket(fd: number): number {
+    this.table.get(fd);
+    return Errno.NOTSOCK;
+  }
+
+  #processFunctions() {
+    return {
+      args_get: (pointers: number, buffer: number) =>
+        this.#writeStrings(this.#args, pointers, buffer),
+      args_sizes_get: (count: number, bytes: number) => this.#writeSizes(this.#args, count, bytes),
+      environ_get: (pointers: number, buffer: number) =>
+        this.#writeStrings(this.#env, pointers, buffer),
+      environ_sizes_get: (count: number, bytes: number) =>
+        this.#writeSizes(this.#env, count, bytes),
+
+      clock_res_get: (clock: number, out: number) => {
+        this.memory.setU64(out, clockStepNs(clock));
+        return Errno.SUCCESS;
+      },
+      clock_time_get: (clock: number, _precision: bigint, out: number) => {
+        this.memory.setU64(out, clockNs(clock));
+        return Errno.SUCCESS;
+      },
+
+      poll_oneoff: (subscriptions: number, events: number, count: number, out: number) =>
+        pollOneoff(this, subscriptions, events, count, out),
+
+      proc_exit: (code: number): number =>
+        this.#end({ exitCode: code >>> 0 > maxExitCode ? 255 : code }),
+      proc_raise: (number: number): number => {
+        if (number < 0 || number >= signals.length) return Errno.INVAL;
+        const signal = signals[number];
+        if (signal === undefined) return Errno.SUCCESS;
+        if (stopSignals.has(signal)) return Errno.NOTSUP;
+        return this.#end({ signal });
+      },
+
+      random_get: (out: number, length: number) => {
+        const size = length >>> 0;
+        for (let done = 0; done < size;) {
+          const piece = Math.min(size - done, maxRandomBytes);
+          const address = this.memory.address((out >>> 0) + done, piece);
+          const got = Number(libc.getrandom(address, piece, 0));
+          if (got < 0 && errno() !== E.INTR) throw new SystemError(errno());
+          done += Math.max(0, got);
+        }
+        return Errno.SUCCESS;
+      },
+
+      sched_yield: () => {
+        checked(libc.sched_yield());
+        return Errno.SUCCESS;
+      },
+
+      sock_accept: (fd: number) => this.#noSocket(fd),
+      sock_recv: (fd: number) => this.#noSocket(fd),
+      sock_send: (fd: number) => this.#noSocket(fd),
+      sock_shutdown: (fd: number) => this.#noSocket(fd),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.table[Symbol.dispose]();
+  }
+}
