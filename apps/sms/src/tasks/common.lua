@@ -9,6 +9,7 @@
 --   x exit code sg signal    f failure    u usage      o outputs    fl failures
 --   cr cancel requested      cm attempt whose outputs are being committed
 --   nf faults of nodes       nn name       g heeds its job: "" not, "s" spread, "a" alone
+--   p b place in its job and not yet released: see follow.lua
 -- A node's record: st state, inc incarnation, cc cm cs capacity (milli cpu, memory,
 -- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras,
 -- hf hu the task its room is held for and until when, ls la losses and the last one.

@@ -9,7 +9,9 @@ import { transitionsLua, type TaskState } from "@spear/shared/state.ts";
 import type { Event, OutputObject, TaskSpec } from "@spear/shared/task.ts";
 import { runtimeOf } from "@spear/shared/task.ts";
 import type { Redis } from "ioredis";
+import followLua from "../jobs/follow.lua" with { type: "text" };
 import cancelLua from "./cancel.lua" with { type: "text" };
+import cancellingLua from "./cancelling.lua" with { type: "text" };
 import commitLua from "./commit.lua" with { type: "text" };
 import commonLua from "./common.lua" with { type: "text" };
 import promoteLua from "./promote.lua" with { type: "text" };
@@ -38,8 +40,14 @@ import type {
 import submitLua from "./submit.lua" with { type: "text" };
 import transitionLua from "./transition.lua" with { type: "text" };
 
-/** Put before every script of SMS: keys, state machine, events, reservations. */
-export const preamble = `${keysLua}${transitionsLua}local NOW, KEEP = ARGV[1], ARGV[2]\n${commonLua}\n`;
+/** Put before every script of SMS: keys, state machine, events, reservations, what follows for jobs. */
+export const preamble = [
+  `${keysLua}${transitionsLua}local NOW, KEEP = ARGV[1], ARGV[2]`,
+  commonLua,
+  followLua,
+  cancellingLua,
+  "",
+].join("\n");
 
 const idempotencyMs = 24 * 3_600_000;
 

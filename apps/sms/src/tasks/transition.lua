@@ -16,7 +16,7 @@
 local id, to, attempt, node, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local not_before, exit = tonumber(ARGV[8]), ARGV[9]
 
-local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'h', 'cr', 'g')
+local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'h', 'cr', 'g', 'p', 'b')
 local from, current, holder = record[1], record[2], record[3]
 if not from then return {'missing', 0, '', ''} end
 if attempt ~= '' and attempt ~= current then return {'stale', tonumber(current), holder, from} end
@@ -57,4 +57,5 @@ redis.call('HSET', KEYS[2], 's', to, 'q', seq, 'h', (record[11] or '') .. line)
 if #ARGV > 9 then redis.call('HSET', KEYS[2], unpack(ARGV, 10)) end
 redis.call('ZREM', tasks_in_key(from), id)
 redis.call('ZADD', tasks_in_key(to), 0, id)
+job_follows(id, record[4], record[14], record[15], from, to)
 return {'ok', tonumber(current), holder, from}

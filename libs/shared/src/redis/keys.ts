@@ -68,6 +68,31 @@ export class Keys {
     return this.#key("job-nodes", id);
   }
 
+  /** Hash: a job's record. */
+  job(id: JobId | string): string {
+    return this.#key("job", id);
+  }
+  /** List: the ids of a job's tasks, in the order of its spec. */
+  jobTasks(id: JobId | string): string {
+    return this.#key("job-tasks", id);
+  }
+  /** Sorted set (lexical) of all job ids. */
+  get jobs(): string {
+    return this.#key("jobs");
+  }
+  /** Sorted set (lexical) of the job ids in one state. */
+  jobsIn(state: string): string {
+    return this.#key("jobs", state);
+  }
+  /** Sorted set: jobs for which something is to be done, by when. */
+  get jobsDue(): string {
+    return this.#key("jobs-due");
+  }
+  /** String: idempotency key → job id. */
+  jobIdempotency(key: string): string {
+    return this.#key("job-idem", key);
+  }
+
   /** Sorted set (lexical) of all node ids. */
   get nodes(): string {
     return this.#key("nodes");
@@ -109,6 +134,13 @@ local function key(...) return table.concat({TAG, ...}, ':') end
 local SEQ, EVENTS, TASKS = KEYS[1], key('events'), key('tasks')
 local DELAYED, PENDING_CLASSES = key('delayed'), key('pending-classes')
 local NODES, LEASES = key('nodes'), key('leases')
+local JOBS, JOBS_DUE = key('jobs'), key('jobs-due')
+local function job_key(id) return key('job', id) end
+local function job_tasks_key(id) return key('job-tasks', id) end
+local function job_groups_key(id) return key('job-groups', id) end
+local function job_ready_key(id) return key('job-ready', id) end
+local function job_doomed_key(id) return key('job-doomed', id) end
+local function jobs_in_key(state) return key('jobs', state) end
 local function task_key(id) return key('task', id) end
 local function tasks_in_key(state) return key('tasks', state) end
 local function pending_class_key(class) return key('pending', class) end
