@@ -14,7 +14,7 @@ import type { Log } from "@spear/shared/log.ts";
 import type { Node, NodeUsage } from "@spear/shared/node.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
 import { isPlaced } from "@spear/shared/state.ts";
-import type { Dispatcher } from "../scheduler/dispatch.ts";
+import type { Dispatch } from "../scheduler/dispatch.ts";
 import type { RecordStore } from "../tasks/store.ts";
 import type { Reports } from "../tasks/reports.ts";
 import type { NodeStore, Registration } from "./store.ts";
@@ -30,7 +30,7 @@ export class Nodes {
   readonly #records: NodeStore;
   readonly #tasks: RecordStore;
   readonly #reports: Reports;
-  readonly #dispatcher: Dispatcher;
+  readonly #dispatcher: Dispatch;
   readonly #clock: Clock;
   readonly #ids: IdSource;
   readonly #log: Log;
@@ -40,7 +40,7 @@ export class Nodes {
     records: NodeStore;
     tasks: RecordStore;
     reports: Reports;
-    dispatcher: Dispatcher;
+    dispatcher: Dispatch;
     clock: Clock;
     ids: IdSource;
     log: Log;

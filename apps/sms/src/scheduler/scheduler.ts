@@ -1,60 +1,102 @@
 /**
- * Places what waits. A step looks once at each class of equal need, in the order of
- * its first task's rank, and stops with a class at the first task that fits nowhere:
- * a backlog of any length costs no more than its number of classes.
+ * Places what waits, lowest rank first. Tasks of equal need form a class, and a class
+ * is left alone once its first task fits nowhere; a step looks at a bounded number of
+ * classes. So a step costs what it places, however long the backlog is.
+ *
+ * Nobody starves: ranks never change, so whatever waits comes first in the end, and for
+ * the first in line a node is kept free when it has waited for room long enough.
  */
 import type { Clock } from "@spear/shared/clock.ts";
-import type { NodeId, TaskId } from "@spear/shared/ids.ts";
+import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
 import { Loop } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Event, TaskSpec } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
-import type { RecordStore } from "../tasks/store.ts";
-import type { Dispatcher } from "./dispatch.ts";
-import { adjust, type Demand, demandOf, place, type Policy } from "./place.ts";
+import { classOf, heedOf } from "../tasks/record.ts";
+import type { RecordStore, Waiting } from "../tasks/store.ts";
+import type { Dispatch } from "./dispatch.ts";
+import {
+  type Demand,
+  demandOf,
+  fitsEmpty,
+  fullnessWith,
+  inputsOf,
+  type NodeView,
+  suits,
+} from "./place.ts";
 import type { ClusterView } from "./view.ts";
 
-/** Most tasks of one class that are placed in one go. */
-const batch = 256;
+/** Classes that a step looks at from the front, and as many further back in turn. */
+const window = 128;
+/** Tasks of a round: few at first, twice as many after each round that placed all. */
+const firstRound = 16;
+const maxRound = 1_024;
+/** Classes whose demand is remembered. */
+const maxKnown = 4 * window;
+const maxPromoted = 1_024;
 /** A full look at all nodes at least this often, in milliseconds. */
 const refreshAllMs = 5_000;
 const periodMs = 1_000;
+/** How long a node is kept free by one renewal, in milliseconds. */
+const holdMs = 10_000;
+
+/** What is known of a class that waits. */
+interface Known {
+  demand: Demand;
+  jobId: JobId;
+}
+
+/** A class in a round, with what has to be known to place its tasks. */
+interface Open extends Waiting, Known {
+  siblings: Map<NodeId, number>;
+}
 
 export class Scheduler implements AsyncDisposable {
   readonly #records: RecordStore;
   readonly #view: ClusterView;
-  readonly #dispatcher: Dispatcher;
+  readonly #dispatcher: Dispatch;
   readonly #clock: Clock;
-  readonly #policy: Policy;
+  readonly #reserveAfterMs: number;
   readonly #loop: Loop;
   readonly #stopListening: () => void;
+  readonly #known = new Map<string, Known>();
+  /** Since when the first tasks of classes have found no room. */
+  #blockedSince = new Map<TaskId, number>();
+  /** How far behind the front the next look further back begins. */
+  #behind = 0;
+  #heldAtMs = 0;
   #refreshedAllMs = 0;
-  #due: ReturnType<typeof setTimeout> | undefined;
+  #due = new AbortController();
 
   constructor(deps: {
     records: RecordStore;
     view: ClusterView;
-    dispatcher: Dispatcher;
-    events: EventLog;
+    dispatcher: Dispatch;
+    events: Pick<EventLog, "listen">;
     clock: Clock;
-    policy: Policy;
+    reserveAfterMs: number;
     log: Log;
   }) {
     this.#records = deps.records;
     this.#view = deps.view;
     this.#dispatcher = deps.dispatcher;
     this.#clock = deps.clock;
-    this.#policy = deps.policy;
+    this.#reserveAfterMs = deps.reserveAfterMs;
     this.#stopListening = deps.events.listen((event) => this.#onEvent(event));
-    this.#loop = new Loop("scheduler", periodMs, deps.log, () => this.#step());
+    this.#loop = new Loop("scheduler", periodMs, deps.log, () => this.#step(), deps.clock);
   }
 
-  /** The node that a new task should try first; undefined if it would have to wait. */
+  /** The node that a new task should try first; undefined if it has to wait its turn. */
   propose(spec: TaskSpec): NodeId | undefined {
+    // What heeds its job's others needs to know where they are.
+    if (heedOf(spec) !== "") return undefined;
     const demand = demandOf(spec);
-    const { nodeId } = place(demand, this.#view.nodes, this.#policy);
-    const node = nodeId === undefined ? undefined : this.#view.get(nodeId);
-    if (node !== undefined) adjust(node, demand.need, 1);
+    const nodeId = this.#view.placer.choose(classOf(spec, undefined), demand, {
+      taskId: undefined,
+      siblings: new Map(),
+      inputs: inputsOf(spec),
+    });
+    if (nodeId !== undefined) this.#view.placer.adjust(nodeId, demand, 1);
     return nodeId;
   }
 
@@ -85,41 +127,87 @@ export class Scheduler implements AsyncDisposable {
 
   async #step(): Promise<void> {
     const now = this.#clock.nowMs();
-    while ((await this.#records.promote(now, batch)) === batch);
+    while ((await this.#records.promote(now, maxPromoted)) === maxPromoted);
     if (now - this.#refreshedAllMs > refreshAllMs) {
       await this.#view.refreshAll();
       this.#refreshedAllMs = now;
     }
-    for (const waiting of await this.#records.waitingClasses(0, 1_000)) {
-      while (await this.#placeClass(waiting.class));
+    const { seen, blocked } = await this.#placeFrom(0);
+    if (seen === window) {
+      const further = await this.#placeFrom(window + this.#behind);
+      this.#behind = further.seen === window ? this.#behind + window : 0;
     }
+    await this.#keepRoom(blocked, now);
     await this.#scheduleNextDue();
   }
 
-  /** Places up to a batch of a class; true if there may be more that fit. */
-  async #placeClass(cls: string): Promise<boolean> {
-    const ids = await this.#records.waiting(cls, batch);
-    const [head] = ids;
-    if (head === undefined) return false;
-    const spec = await this.#records.spec(head);
-    if (spec === undefined) return false;
-    await this.#view.refresh();
-    const demand = demandOf(spec);
-    const chosen: { id: TaskId; nodeId: NodeId }[] = [];
-    for (const id of ids) {
-      const { nodeId } = place(demand, this.#view.nodes, this.#policy);
-      const node = nodeId === undefined ? undefined : this.#view.get(nodeId);
-      if (node === undefined) break;
-      adjust(node, demand.need, 1);
-      chosen.push({ id, nodeId: node.id });
+  /** Places what it can of a window of classes; answers with those that are left, by rank. */
+  async #placeFrom(offset: number): Promise<{ seen: number; blocked: Open[] }> {
+    for (let size = firstRound; ; size = Math.min(maxRound, size * 2)) {
+      const classes = await this.#records.waitingClasses(offset, window);
+      await this.#view.refresh();
+      const all = await Promise.all(classes.map((waiting) => this.#openOf(waiting)));
+      const known = all.filter((one) => one !== undefined);
+      const open = known.filter((one) => this.#choose(one, one.head, []) !== undefined);
+      if (open.length === 0 || (await this.#round(open, size)) === 0) {
+        const blocked = known.filter((one) => !open.includes(one));
+        return { seen: classes.length, blocked };
+      }
     }
-    const placed = await Promise.all(
-      chosen.map(({ id, nodeId }) => this.#assign(id, nodeId, demand)),
-    );
-    return chosen.length === batch && placed.some((ok) => ok);
   }
 
-  async #assign(id: TaskId, nodeId: NodeId, demand: Demand): Promise<boolean> {
+  async #openOf(waiting: Waiting): Promise<Open | undefined> {
+    let known = this.#known.get(waiting.class);
+    if (known === undefined) {
+      const task = (await this.#records.get(waiting.head))?.task;
+      if (task === undefined) return undefined;
+      known = { demand: demandOf(task.spec), jobId: task.jobId as JobId };
+      if (this.#known.size >= maxKnown) this.#known.clear();
+      this.#known.set(waiting.class, known);
+    }
+    const { alone, spreadLabel } = known.demand;
+    const siblings =
+      alone || spreadLabel !== undefined
+        ? await this.#records.siblings(known.jobId)
+        : new Map<NodeId, number>();
+    return { ...waiting, ...known, siblings };
+  }
+
+  #choose(open: Open, taskId: TaskId, inputs: readonly string[]): NodeId | undefined {
+    const { demand, siblings } = open;
+    return this.#view.placer.choose(open.class, demand, { taskId, siblings, inputs });
+  }
+
+  /** Places up to about `size` tasks of the classes by their rank; the number placed. */
+  async #round(open: readonly Open[], size: number): Promise<number> {
+    const each = Math.max(1, Math.floor(size / open.length));
+    const lists = await Promise.all(open.map((one) => this.#records.waiting(one.class, each)));
+    // Behind the end of a list that was cut short there may be one of a lower rank.
+    const ends = lists.map((list) => (list.length < each ? Infinity : (list.at(-1)?.rank ?? 0)));
+    const end = Math.min(...ends);
+    const tasks = open
+      .flatMap((one, index) => (lists[index] ?? []).map((task) => ({ ...task, open: one })))
+      .filter(({ rank }) => rank <= end)
+      .toSorted((a, b) => a.rank - b.rank);
+    const specs = await Promise.all(tasks.map(({ id }) => this.#records.spec(id)));
+    const blocked = new Set<Open>();
+    const placing: Promise<boolean>[] = [];
+    for (const [index, { id, open: one }] of tasks.entries()) {
+      const spec = specs[index];
+      if (spec === undefined || blocked.has(one)) continue;
+      const nodeId = this.#choose(one, id, inputsOf(spec));
+      if (nodeId === undefined) {
+        blocked.add(one);
+        continue;
+      }
+      this.#view.placer.adjust(nodeId, one.demand, 1);
+      one.siblings.set(nodeId, (one.siblings.get(nodeId) ?? 0) + 1);
+      placing.push(this.#assign(id, nodeId, spec));
+    }
+    return (await Promise.all(placing)).filter((placed) => placed).length;
+  }
+
+  async #assign(id: TaskId, nodeId: NodeId, spec: TaskSpec): Promise<boolean> {
     const outcome = await this.#records.transition(
       { id, to: "assigned", nodeId, reason: "placed" },
       this.#clock.nowMs(),
@@ -129,25 +217,57 @@ export class Scheduler implements AsyncDisposable {
       this.#view.markDirty(nodeId);
       return false;
     }
-    const spec = await this.#records.spec(id);
-    if (spec !== undefined && demand.runtime in spec) {
-      this.#dispatcher.send(nodeId, { taskId: id, attempt: outcome.attempt, spec });
-    }
+    this.#dispatcher.send(nodeId, { taskId: id, attempt: outcome.attempt, spec });
     return true;
+  }
+
+  /** Keeps a node free for the first that has waited long enough for room and could have it. */
+  async #keepRoom(blocked: readonly Open[], now: number): Promise<void> {
+    this.#blockedSince = new Map(
+      blocked.map(({ head }) => [head, this.#blockedSince.get(head) ?? now]),
+    );
+    if (now - this.#heldAtMs < holdMs / 4) return;
+    for (const open of blocked) {
+      if (now - (this.#blockedSince.get(open.head) ?? now) < this.#reserveAfterMs) continue;
+      const node = this.#soonestFree(open);
+      if (node === undefined) continue;
+      this.#heldAtMs = now;
+      await this.#view.hold(node.id, open.head, now + holdMs);
+      return;
+    }
+  }
+
+  /** The node that has to give back the least before the class's first task fits. */
+  #soonestFree({ demand, head, siblings }: Open): NodeView | undefined {
+    let best: NodeView | undefined;
+    for (const node of this.#view.placer.nodes) {
+      if (node.heldFor === head) return node;
+      if (node.heldFor !== undefined || !suits(demand, node) || !fitsEmpty(demand, node)) continue;
+      if (demand.alone && (siblings.get(node.id) ?? 0) > 0) continue;
+      if (best === undefined || fullnessWith(demand, node) < fullnessWith(demand, best))
+        best = node;
+    }
+    return best;
   }
 
   /** Wakes when the next delayed task is due, not a period later. */
   async #scheduleNextDue(): Promise<void> {
-    clearTimeout(this.#due);
+    this.#due.abort();
     const due = await this.#records.nextDueMs();
     if (due === undefined) return;
     const inMs = due - this.#clock.nowMs();
-    if (inMs < periodMs) this.#due = setTimeout(() => this.wake(), Math.max(0, inMs));
+    if (inMs >= periodMs) return;
+    this.#due = new AbortController();
+    this.#clock.wait(Math.max(0, inMs), this.#due.signal).then(
+      () => this.wake(),
+      () => undefined,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopListening();
-    clearTimeout(this.#due);
+    this.#due.abort();
     await this.#loop[Symbol.asyncDispose]();
+    this.#due.abort();
   }
 }
