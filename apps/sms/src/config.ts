@@ -53,6 +53,16 @@ export const smsConfig = Type.Object(
       minimum: 1,
       description: "How many nodes a task may lose before it is failed as dangerous.",
     }),
+    placement: Type.String({
+      default: "binpack",
+      pattern: "^(binpack|spread)$",
+      description: "binpack fills nodes one after the other, spread loads all alike.",
+    }),
+    reserveAfterMs: Type.Integer({
+      default: 30_000,
+      minimum: 0,
+      description: "How long the first in line waits for room before a node is kept free for it.",
+    }),
     logLevel: Type.String({
       default: "info",
       description: "fatal, error, warn, info, debug, trace or silent.",

@@ -24,6 +24,7 @@ import { Nodes } from "./nodes/nodes.ts";
 import { NodeRecords } from "./nodes/redis.ts";
 import { Sessions } from "./nodes/sessions.ts";
 import { Dispatcher } from "./scheduler/dispatch.ts";
+import type { Policy } from "./scheduler/place.ts";
 import { Reconciler } from "./scheduler/reconcile.ts";
 import { Scheduler } from "./scheduler/scheduler.ts";
 import { ClusterView } from "./scheduler/view.ts";
@@ -85,10 +86,19 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     const events = stack.use(new EventLog(redis, reader, keys, log));
     await events.start();
     const dispatcher = stack.use(new Dispatcher(queueRedis, keys.queuePrefix, log));
-    const view = new ClusterView(nodeRecords);
+    const policy = config.placement as Policy;
+    const view = new ClusterView(nodeRecords, clock, policy);
     await view.refreshAll();
     const scheduler = stack.use(
-      new Scheduler({ records, view, dispatcher, events, clock, policy: "binpack", log }),
+      new Scheduler({
+        records,
+        view,
+        dispatcher,
+        events,
+        clock,
+        reserveAfterMs: config.reserveAfterMs,
+        log,
+      }),
     );
     const outputs = new OutputPublisher(config.storeUrl);
     const reports = new Reports({

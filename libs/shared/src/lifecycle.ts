@@ -2,6 +2,7 @@
  * Starting and stopping: every program is a `start(config, deps)` that returns
  * an `AsyncDisposable`; what it opened is closed in reverse order.
  */
+import { type Clock, systemClock } from "./clock.ts";
 import type { Log } from "./log.ts";
 
 /** Aborts once, when the process is asked to end by SIGINT, SIGTERM or SIGHUP. */
@@ -49,8 +50,9 @@ export class Loop implements AsyncDisposable {
     periodMs: number,
     log: Log,
     step: (signal: AbortSignal) => Promise<void>,
+    clock: Clock = systemClock,
   ) {
-    this.#done = this.#run(name, periodMs, log, step);
+    this.#done = this.#run(name, periodMs, log, step, clock);
   }
 
   /** Run the step soon; calls made while it runs are folded into one more run. */
@@ -64,6 +66,7 @@ export class Loop implements AsyncDisposable {
     periodMs: number,
     log: Log,
     step: (signal: AbortSignal) => Promise<void>,
+    clock: Clock,
   ): Promise<void> {
     const { signal } = this.#abort;
     while (!signal.aborted) {
@@ -74,13 +77,9 @@ export class Loop implements AsyncDisposable {
         if (!signal.aborted) log.warn({ err: error, loop: name }, "loop step failed");
       }
       if (this.#pending || signal.aborted) continue;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, periodMs);
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+      const woken = new AbortController();
+      this.#wake = () => woken.abort();
+      await clock.wait(periodMs, woken.signal).catch(() => undefined);
       this.#wake = undefined;
     }
   }

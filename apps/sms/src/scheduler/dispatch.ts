@@ -17,6 +17,9 @@ const jobOptions: JobsOptions = {
   removeOnFail: { count: 1_000, age: 24 * 3_600 },
 };
 
+/** What the services need of it; a simulation has its own. */
+export type Dispatch = Pick<Dispatcher, "send" | "withdraw" | "forget" | "settled">;
+
 export class Dispatcher implements AsyncDisposable {
   readonly #redis: Redis;
   readonly #prefix: string;

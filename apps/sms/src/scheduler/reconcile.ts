@@ -9,7 +9,7 @@ import type { OutputObject } from "@spear/shared/task.ts";
 import type { Nodes } from "../nodes/nodes.ts";
 import type { RecordStore } from "../tasks/store.ts";
 import type { Reports } from "../tasks/reports.ts";
-import type { Dispatcher } from "./dispatch.ts";
+import type { Dispatch } from "./dispatch.ts";
 
 /** An attempt that is assigned longer than this gets its queue entry again, in milliseconds. */
 const undeliveredMs = 2_000;
@@ -19,14 +19,14 @@ export class Reconciler {
   readonly #tasks: RecordStore;
   readonly #nodes: Nodes;
   readonly #reports: Reports;
-  readonly #dispatcher: Dispatcher;
+  readonly #dispatcher: Dispatch;
   readonly #clock: Clock;
 
   constructor(deps: {
     tasks: RecordStore;
     nodes: Nodes;
     reports: Reports;
-    dispatcher: Dispatcher;
+    dispatcher: Dispatch;
     clock: Clock;
   }) {
     this.#tasks = deps.tasks;

@@ -3,11 +3,18 @@
  * what other replicas do arrives with their events. The view may be wrong for a
  * moment: the script that reserves is what holds T4.
  */
-import type { NodeId } from "@spear/shared/ids.ts";
+import type { Clock } from "@spear/shared/clock.ts";
+import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { Node } from "@spear/shared/node.ts";
-import type { NodeStore } from "../nodes/store.ts";
+import { lossHalfLifeMs, type NodeStore } from "../nodes/store.ts";
 import type { Attributes } from "./constraint.ts";
-import type { NodeView } from "./place.ts";
+import type { NodeView, Policy } from "./place.ts";
+import { Placer } from "./placer.ts";
+
+/** Points that one recent loss costs a node: a tenth of the range from empty to full. */
+const lossPoints = 100;
+/** Most nodes that are read again in one go. */
+const batch = 1_000;
 
 function attributesOf(node: Node): Attributes {
   const runtimes = node.runtimes.map((runtime) => runtime.name);
@@ -28,7 +35,13 @@ function attributesOf(node: Node): Attributes {
   };
 }
 
-export function viewOf(node: Node): NodeView {
+/** What its losses cost a node by now. */
+function penaltyOf({ losses = 0, lostAtMs = 0 }: Node, nowMs: number): number {
+  return Math.round(lossPoints * losses * 2 ** (Math.min(0, lostAtMs - nowMs) / lossHalfLifeMs));
+}
+
+export function viewOf(node: Node, nowMs: number): NodeView {
+  const held = node.heldFor !== undefined && (node.heldUntilMs ?? 0) > nowMs;
   return {
     id: node.id as NodeId,
     name: node.name,
@@ -47,25 +60,22 @@ export function viewOf(node: Node): NodeView {
       slots: node.reserved.slots,
       extras: node.reserved.extras,
     },
-    penalty: 0,
+    penalty: penaltyOf(node, nowMs),
+    cached: new Set(node.usage.cached?.names),
+    heldFor: held ? (node.heldFor as TaskId) : undefined,
   };
 }
 
 export class ClusterView {
   readonly #records: NodeStore;
-  readonly #nodes = new Map<NodeId, NodeView>();
+  readonly #clock: Clock;
   readonly #dirty = new Set<NodeId>();
+  readonly placer: Placer;
 
-  constructor(records: NodeStore) {
+  constructor(records: NodeStore, clock: Clock, policy: Policy) {
     this.#records = records;
-  }
-
-  get nodes(): Iterable<NodeView> {
-    return this.#nodes.values();
-  }
-
-  get(id: NodeId): NodeView | undefined {
-    return this.#nodes.get(id);
+    this.#clock = clock;
+    this.placer = new Placer(policy);
   }
 
   /** Something about the node is no longer as it was seen. */
@@ -73,10 +83,16 @@ export class ClusterView {
     this.#dirty.add(id);
   }
 
+  /** Keeps a node's room for a task that waits, where no other has it. */
+  async hold(id: NodeId, task: TaskId, untilMs: number): Promise<void> {
+    await this.#records.hold(id, task, untilMs, this.#clock.nowMs());
+    this.markDirty(id);
+  }
+
   /** Reads again what has changed. */
   async refresh(): Promise<void> {
     if (this.#dirty.size === 0) return;
-    const ids = [...this.#dirty].slice(0, 1_000);
+    const ids = [...this.#dirty].slice(0, batch);
     for (const id of ids) this.#dirty.delete(id);
     const nodes = await Promise.all(ids.map((id) => this.#records.get(id)));
     for (const [index, node] of nodes.entries()) this.#set(ids[index] as NodeId, node);
@@ -86,13 +102,13 @@ export class ClusterView {
   async refreshAll(): Promise<void> {
     const nodes = await this.#records.list();
     const seen = new Set(nodes.map((node) => node.id as NodeId));
-    for (const id of this.#nodes.keys()) if (!seen.has(id)) this.#nodes.delete(id);
+    for (const { id } of this.placer.nodes) if (!seen.has(id)) this.placer.delete(id);
     for (const node of nodes) this.#set(node.id as NodeId, node);
   }
 
   #set(id: NodeId, node: Node | undefined): void {
     if (node === undefined || node.state === "left" || node.state === "down")
-      this.#nodes.delete(id);
-    else this.#nodes.set(id, viewOf(node));
+      this.placer.delete(id);
+    else this.placer.set(viewOf(node, this.#clock.nowMs()));
   }
 }

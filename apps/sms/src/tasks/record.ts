@@ -37,9 +37,10 @@ export function heedOf(spec: TaskSpec): "" | "s" | "a" {
 
 /**
  * The class of equal need: tasks of one class fit on the same nodes, so that if
- * one can't be placed, none can, however many wait.
+ * one can't be placed, none can, however many wait. Tasks that heed their job's
+ * others make a class of each job; `jobId` is needed for these only.
  */
-export function classOf(spec: TaskSpec, jobId: JobId): string {
+export function classOf(spec: TaskSpec, jobId: JobId | undefined): string {
   const need = needOf(spec);
   const text = JSON.stringify([
     runtimeOf(spec),
@@ -67,7 +68,7 @@ export function rankOf(spec: TaskSpec, createdAtMs: number): number {
 }
 
 const fields = [
-  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf",
+  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb",
 ] as const; // prettier-ignore
 export const recordFields: string[] = [...fields];
 
@@ -78,6 +79,8 @@ export interface TaskRecord {
   committing: number | undefined;
   /** Nodes that were lost or failed under it. */
   nodeFaults: number;
+  /** While pending: when it may be placed at the earliest. */
+  notBeforeMs: number;
 }
 
 /** The record from the values of `recordFields`; undefined if there is none. */
@@ -105,6 +108,7 @@ export function decodeRecord(
   return {
     committing,
     nodeFaults: number("nf") ?? 0,
+    notBeforeMs: number("nb") ?? 0,
     task: {
       id,
       jobId: at("j") ?? jobOfOne(id),

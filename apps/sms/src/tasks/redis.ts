@@ -285,8 +285,17 @@ export class TaskRecords implements RecordStore {
     });
   }
 
-  /** The first `limit` waiting tasks of a class. */
-  waiting(cls: string, limit: number): Promise<TaskId[]> {
-    return this.#redis.zrange(this.#keys.pendingClass(cls), 0, `${limit - 1}`) as Promise<TaskId[]>;
+  /** The first `limit` waiting tasks of a class with their ranks. */
+  async waiting(cls: string, limit: number): Promise<{ id: TaskId; rank: number }[]> {
+    const flat = await this.#redis.zrange(
+      this.#keys.pendingClass(cls),
+      0,
+      `${limit - 1}`,
+      "WITHSCORES",
+    );
+    return Array.from({ length: flat.length / 2 }, (_, index) => ({
+      id: flat[index * 2] as TaskId,
+      rank: Number(flat[index * 2 + 1]),
+    }));
   }
 }

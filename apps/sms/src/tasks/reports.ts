@@ -28,14 +28,14 @@ function fieldsOf(exit: AttemptExit): Fields {
 
 export class Reports {
   readonly #records: RecordStore;
-  readonly #outputs: OutputPublisher;
+  readonly #outputs: Pick<OutputPublisher, "publish">;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #nodeFaultLimit: number;
 
   constructor(deps: {
     records: RecordStore;
-    outputs: OutputPublisher;
+    outputs: Pick<OutputPublisher, "publish">;
     clock: Clock;
     log: Log;
     nodeFaultLimit: number;

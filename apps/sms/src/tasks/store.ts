@@ -92,6 +92,6 @@ export interface RecordStore {
   countIn(state: TaskState): Promise<number>;
   /** Classes with waiting tasks, lowest rank first: `limit` of them from the `offset`th on. */
   waitingClasses(offset: number, limit: number): Promise<Waiting[]>;
-  /** The first `limit` waiting tasks of a class. */
-  waiting(cls: string, limit: number): Promise<TaskId[]>;
+  /** The first `limit` waiting tasks of a class with their ranks. */
+  waiting(cls: string, limit: number): Promise<{ id: TaskId; rank: number }[]>;
 }

@@ -8,7 +8,7 @@ import { type IdSource, isId, jobOfOne, type NodeId, type TaskId } from "@spear/
 import { redisFault } from "@spear/shared/redis/client.ts";
 import type { TaskState } from "@spear/shared/state.ts";
 import { checkTaskSpec, type Event, type Task, type TaskSpec } from "@spear/shared/task.ts";
-import type { Dispatcher } from "../scheduler/dispatch.ts";
+import type { Dispatch } from "../scheduler/dispatch.ts";
 import { demandOf } from "../scheduler/place.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { newTask, type Submitted } from "./record.ts";
@@ -34,14 +34,14 @@ export const maxBulk = 10_000;
 export class Tasks {
   readonly #records: RecordStore;
   readonly #scheduler: Scheduler;
-  readonly #dispatcher: Dispatcher;
+  readonly #dispatcher: Dispatch;
   readonly #clock: Clock;
   readonly #ids: IdSource;
 
   constructor(deps: {
     records: RecordStore;
     scheduler: Scheduler;
-    dispatcher: Dispatcher;
+    dispatcher: Dispatch;
     clock: Clock;
     ids: IdSource;
   }) {
