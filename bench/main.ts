@@ -2,6 +2,7 @@
 import { type Measure, show } from "./measure.ts";
 
 const benches: Record<string, () => Promise<{ run(): Promise<Measure[]> }>> = {
+  scheduling: () => import("./scheduling.ts"),
   tasks: () => import("./tasks.ts"),
 };
 
