@@ -27,3 +27,18 @@ export function grpcMethods(program: ProgramName): string[] {
     .flatMap(({ services }) => services)
     .flatMap((service) => service.methods.map((method) => `${service.name}/${method.name}`));
 }
+
+/** Which sides of a method are streams. */
+export function streams(
+  program: ProgramName,
+  method: string,
+): { client: boolean; server: boolean } {
+  const [service = "", name] = method.split("/");
+  const kind = descriptors
+    .getService(`spear.${program}.v1.${service}`)
+    ?.methods.find((each) => each.name === name)?.methodKind;
+  return {
+    client: kind === "client_streaming" || kind === "bidi_streaming",
+    server: kind === "server_streaming" || kind === "bidi_streaming",
+  };
+}
