@@ -24,15 +24,11 @@ export const NodeUsage = Type.Object({
   diskFreeBytes: Type.Integer(),
   load1: Type.Number(),
   cached: Type.Optional(
-    Type.Union([
-      Type.Object({
-        names: Type.Array(Type.String(), {
-          maxItems: 1_000,
-          description: "Objects, images and modules that need not be fetched, last used first.",
-        }),
+    Type.Object({
+      names: Type.Array(Type.String(), {
+        description: "Objects, images and modules that need not be fetched, last used first.",
       }),
-      Type.Undefined(),
-    ]),
+    }),
   ),
 });
 export type NodeUsage = Static<typeof NodeUsage>;

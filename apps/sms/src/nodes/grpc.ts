@@ -16,7 +16,7 @@ import type { EventLog } from "../events/events.ts";
 import type { Reports } from "../tasks/reports.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Session, Sessions } from "./sessions.ts";
-import { nodeToProto, registrationFromProto } from "./wire.ts";
+import { nodeToProto, registrationFromProto, usageFromProto } from "./wire.ts";
 
 /** What Register tells a node of the cluster. */
 export interface ClusterFacts {
@@ -50,7 +50,8 @@ export function nodeService(handlers: Handlers, deps: NodeGrpcDeps): GrpcService
     }),
     session: handlers.bidi((requests, context) => session(deps, requests, context)),
     updateStatus: handlers.unary(async ({ nodeId, incarnation, usage }) => {
-      await nodes.heartbeat(parseId("node", nodeId, "nodeId"), incarnation, usage);
+      const id = parseId("node", nodeId, "nodeId");
+      await nodes.heartbeat(id, incarnation, usage && usageFromProto(usage));
       return { leaseMs: nodes.lease.leaseMs };
     }),
     listNodes: handlers.unary(async ({ state }) => {
@@ -136,7 +137,7 @@ async function readAll(
     const { body } = next.value;
     switch (body?.$case) {
       case "heartbeat":
-        await deps.nodes.heartbeat(current.nodeId, current.incarnation, body.value);
+        await deps.nodes.heartbeat(current.nodeId, current.incarnation, usageFromProto(body.value));
         break;
       case "report":
         void takeReport(deps, current, body.value, signal);

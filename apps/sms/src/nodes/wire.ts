@@ -1,14 +1,22 @@
 /** Nodes between their schemas and protobuf. */
 import { nodeStateToProto } from "@spear/proto/enums.ts";
-import { Node as WireNode } from "@spear/proto/gen/spear/common/v1/node.ts";
+import {
+  Node as WireNode,
+  type NodeUsage as WireUsage,
+} from "@spear/proto/gen/spear/common/v1/node.ts";
 import { check } from "@spear/shared/check.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { type NodeId, parseId } from "@spear/shared/ids.ts";
-import { Capacity, type Node } from "@spear/shared/node.ts";
+import { Capacity, type Node, type NodeUsage } from "@spear/shared/node.ts";
 import type { Registration } from "./store.ts";
 
 export function nodeToProto(node: Node): WireNode {
   return WireNode.fromPartial({ ...node, state: nodeStateToProto(node.state) });
+}
+
+/** What a node measured; what it did not say stays out. */
+export function usageFromProto({ cached, ...usage }: WireUsage): NodeUsage {
+  return { ...usage, ...(cached === undefined ? {} : { cached }) };
 }
 
 /** A registration from the wire. Throws `invalid_argument` naming the field. */
