@@ -4,6 +4,7 @@ import { TaskServiceService, type TaskServiceServer } from "@spear/proto/gen/spe
 import { Fault } from "@spear/shared/fault.ts";
 import type { GrpcService, Handlers } from "@spear/shared/grpc/server.ts";
 import { parseId } from "@spear/shared/ids.ts";
+import { runtimes } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
 import type { TaskLogs } from "./logs.ts";
 import type { Tasks } from "./tasks.ts";
@@ -23,6 +24,14 @@ function pageSizeOf(value: number): number {
   if (value === 0) return 100;
   if (value >= 1 && value <= 1_000) return value;
   throw new Fault("invalid_argument", "pageSize: must be 1 to 1,000", { field: "pageSize" });
+}
+
+/** "" means any. Throws `invalid_argument` for what is no runtime. */
+function checkedRuntime(value: string): string {
+  if (value === "" || runtimes.some((runtime) => runtime === value)) return value;
+  throw new Fault("invalid_argument", `runtime: must be one of ${runtimes.join(", ")}`, {
+    field: "runtime",
+  });
 }
 
 /** "stdout", "stderr" or "" for both. */
@@ -52,8 +61,8 @@ export function taskService(
         states: request.states.map((state, index) => taskStateFromProto(state, `states.${index}`)),
         labels: request.labels,
         pageSize: pageSizeOf(request.pageSize),
-        ...optional("nodeId", request.nodeId),
-        ...optional("runtime", request.runtime),
+        ...(request.nodeId === "" ? {} : { nodeId: parseId("node", request.nodeId, "nodeId") }),
+        ...optional("runtime", checkedRuntime(request.runtime)),
         ...optional("name", request.name),
         ...optional("pageToken", request.pageToken),
       });
