@@ -6,6 +6,8 @@ import { unimplementedApp } from "@spear/shared/unimplemented.ts";
 import type { Buckets } from "./buckets/buckets.ts";
 import { bucketRoutes } from "./buckets/http.ts";
 import { objectRoutes } from "./objects/http.ts";
+import { lifecycleRoutes } from "./lifecycle/http.ts";
+import type { Lifecycle } from "./lifecycle/lifecycle.ts";
 import type { Objects } from "./objects/objects.ts";
 
 /** Largest body of a request that is no object's bytes. */
@@ -14,11 +16,12 @@ export const maxBodyBytes = 1 << 20;
 export interface StoreServices {
   objects: Objects;
   buckets: Buckets;
+  lifecycle: Lifecycle;
   log: Log;
   ready: () => Promise<Record<string, true | string>>;
 }
 
-export function storeApp({ objects, buckets, log, ready }: StoreServices): AnyElysia {
+export function storeApp({ objects, buckets, lifecycle, log, ready }: StoreServices): AnyElysia {
   return createHttp(
     {
       title: "SPEAR Object Store",
@@ -30,6 +33,11 @@ export function storeApp({ objects, buckets, log, ready }: StoreServices): AnyEl
       streams: () => true,
       ready,
     },
-    [bucketRoutes(buckets), objectRoutes(objects, log), unimplementedApp("store")],
+    [
+      bucketRoutes(buckets),
+      objectRoutes(objects, log),
+      lifecycleRoutes(lifecycle),
+      unimplementedApp("store"),
+    ],
   );
 }

@@ -47,6 +47,16 @@ export const storeConfig = Type.Object(
       minimum: 32 << 20,
       description: "Memory for chunks on their way in, of all clients together, in bytes.",
     }),
+    graceMs: Type.Integer({
+      default: 600_000,
+      minimum: 0,
+      description: "An object that nothing keeps is collected after this long, in milliseconds.",
+    }),
+    collectMs: Type.Integer({
+      default: 10_000,
+      minimum: 10,
+      description: "Time between two looks for what is to be collected, in milliseconds.",
+    }),
     idleTimeoutMs: Type.Integer({
       default: 60_000,
       minimum: 100,

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { mkdir } from "node:fs/promises";
 import { systemClock, type Clock } from "@spear/shared/clock.ts";
 import { startGrpc } from "@spear/shared/grpc/server.ts";
+import { Loop } from "@spear/shared/lifecycle.ts";
 import { systemIds, type IdSource } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Started } from "@spear/shared/program.ts";
@@ -12,12 +13,18 @@ import { Buckets } from "./buckets/buckets.ts";
 import { Chunks } from "./chunks/chunks.ts";
 import { DiskBlobs } from "./chunks/disk.ts";
 import type { StoreConfig } from "./config.ts";
+import { beginEpoch } from "./epoch.ts";
 import { maxBodyBytes, storeApp } from "./app.ts";
 import { listenHttp } from "./http/listener.ts";
+import { Collector } from "./lifecycle/collector.ts";
+import { Lifecycle } from "./lifecycle/lifecycle.ts";
+import { Locks } from "./lifecycle/lock.ts";
 import { objectStoreService } from "./objects/grpc.ts";
 import { streamsObject } from "./objects/http.ts";
 import { Objects } from "./objects/objects.ts";
-import { ObjectIndex, storeKeys } from "./objects/redis.ts";
+import { Readers } from "./objects/readers.ts";
+import { ObjectIndex } from "./objects/redis.ts";
+import { storeKeys, StoreScripts } from "./objects/scripts.ts";
 
 export interface StoreDeps {
   log: Log;
@@ -28,6 +35,8 @@ export interface StoreDeps {
 export interface RunningStore extends Started {
   readonly objects: Objects;
   readonly buckets: Buckets;
+  readonly lifecycle: Lifecycle;
+  readonly collector: Collector;
 }
 
 /** Starts a store. Errors: `unavailable` if Redis or an address can't be had. */
@@ -43,19 +52,28 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   await mkdir(dataDir, { recursive: true });
   const blobs = stack.use(await DiskBlobs.open(dataDir, config.reserveBytes));
   const keys = storeKeys(new Keys(config.namespace));
-  const buckets = new Buckets(redis, keys, clock);
+  const epoch = await beginEpoch(redis, keys, dataDir);
+  const scripts = new StoreScripts(redis, keys, epoch);
+  const readers = new Readers();
+  const buckets = new Buckets(scripts, clock);
   const objects = new Objects({
-    index: new ObjectIndex(redis, keys),
+    index: new ObjectIndex(scripts),
     chunks: new Chunks(blobs, config.bufferBytes, log),
     buckets,
     clock,
     ids,
+    readers,
     maxObjectBytes: config.maxObjectBytes,
   });
+  const { graceMs } = config;
+  const lifecycle = new Lifecycle(scripts, objects, clock, graceMs);
+  const locks = new Locks(redis, keys, epoch);
+  const collector = new Collector({ scripts, blobs, locks, readers, clock, graceMs, log });
   const redisReady = async () => (await redis.ping().catch(() => undefined)) === "PONG";
   const app = storeApp({
     objects,
     buckets,
+    lifecycle,
     log,
     ready: async () => ({
       redis: (await redisReady()) || `Redis at ${redactUrl(config.redisUrl)} does not answer`,
@@ -70,9 +88,14 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     }),
   );
   const grpc = stack.use(
-    await startGrpc(config.grpcListen, [objectStoreService(objects, buckets, log)], {
+    await startGrpc(config.grpcListen, [objectStoreService({ objects, buckets, lifecycle, log })], {
       ready: redisReady,
       log,
+    }),
+  );
+  stack.use(
+    new Loop("collect", config.collectMs, log, async (signal) => {
+      await collector.run(signal);
     }),
   );
   log.info({ http: http.address, grpc: grpc.address, dataDir }, "the store is ready");
@@ -82,6 +105,8 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     grpc: grpc.address,
     objects,
     buckets,
+    lifecycle,
+    collector,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

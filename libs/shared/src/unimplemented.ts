@@ -8,22 +8,9 @@ import { Fault } from "./fault.ts";
 
 /** gRPC methods by their full names. */
 export const unimplementedMethods: readonly string[] = [
-  "spear.sms.v1.JobService/SubmitJob",
-  "spear.sms.v1.JobService/GetJob",
-  "spear.sms.v1.JobService/ListJobs",
-  "spear.sms.v1.JobService/CancelJob",
-  "spear.sms.v1.JobService/WatchJob",
-  "spear.sms.v1.JobService/ListJobTasks",
-  "spear.sms.v1.JobService/PauseJob",
-  "spear.sms.v1.JobService/ResumeJob",
-  "spear.sms.v1.JobService/RerunJob",
   "spear.spearlet.v1.ObjectService/GetObject",
   "spear.spearlet.v1.ObjectService/PutObject",
   "spear.spearlet.v1.ObjectService/HeadObject",
-  "spear.store.v1.ObjectStore/AddObjectRef",
-  "spear.store.v1.ObjectStore/RemoveObjectRef",
-  "spear.store.v1.ObjectStore/PinObject",
-  "spear.store.v1.ObjectStore/UnpinObject",
 ];
 
 interface Route {
@@ -43,18 +30,8 @@ const route = (
 
 /** REST routes by program. */
 export const unimplementedRoutes = {
-  sms: [
-    route("POST", "/v1/jobs", "submitJob", "Accept a job: all of it or nothing."),
-    route("GET", "/v1/jobs", "listJobs", "Jobs, newest first, a page at a time."),
-    route("GET", "/v1/jobs/:id", "getJob", "One job."),
-    route("POST", "/v1/jobs/:id/cancel", "cancelJob", "Ask every task of a job to end."),
-  ],
-  store: [
-    route("POST", "/v1/objects/:id/refs", "addObjectRef", "Keep an object alive for a holder."),
-    route("DELETE", "/v1/objects/:id/refs", "removeObjectRef", "Take a holder's reference away."),
-    route("PUT", "/v1/objects/:id/pin", "pinObject", "Keep an object alive until it is unpinned."),
-    route("DELETE", "/v1/objects/:id/pin", "unpinObject", "Take the pin away."),
-  ],
+  sms: [],
+  store: [],
 } as const satisfies Record<string, readonly Route[]>;
 
 /** Routes of a program that answer 501. */

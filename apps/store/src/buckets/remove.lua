@@ -1,9 +1,9 @@
 -- Removes an empty bucket.
 --
--- KEYS: 1 buckets  2 names of the bucket
--- ARGV: 1 bucket
--- Returns: "ok", "bucket_not_found" or "bucket_not_empty".
-if redis.call("HEXISTS", KEYS[1], ARGV[1]) == 0 then return "bucket_not_found" end
-if redis.call("ZCARD", KEYS[2]) > 0 then return "bucket_not_empty" end
-redis.call("HDEL", KEYS[1], ARGV[1])
-return "ok"
+-- KEYS: the store's; 13 names of the bucket
+-- ARGV: 1 guard  2 bucket
+-- Returns: {"ok", generation}; or {"bucket_not_found"}, {"bucket_not_empty"}.
+if redis.call("HEXISTS", buckets, ARGV[2]) == 0 then return { "bucket_not_found" } end
+if redis.call("ZCARD", KEYS[13]) > 0 then return { "bucket_not_empty" } end
+redis.call("HDEL", buckets, ARGV[2])
+return { "ok", change("op", "unbucket", "bucket", ARGV[2]) }

@@ -12,11 +12,12 @@ import type {
   WriteCondition as WireCondition,
 } from "@spear/proto/gen/spear/store/v1/store.ts";
 import { Fault } from "@spear/shared/fault.ts";
-import { Handlers, unimplemented, type GrpcService } from "@spear/shared/grpc/server.ts";
+import { Handlers, type GrpcService } from "@spear/shared/grpc/server.ts";
 import { parseId, type ObjectId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Buckets } from "../buckets/buckets.ts";
 import type { Body } from "../chunks/chunks.ts";
+import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { CopyRequest, Objects, PutRequest } from "./objects.ts";
 import type { RangeRequest } from "./range.ts";
 import type { ObjectName, WriteCondition } from "./schema.ts";
@@ -87,9 +88,15 @@ async function* dataOf(messages: AsyncIterator<PutObjectRequest>): Body & AsyncG
   }
 }
 
-export function objectStoreService(objects: Objects, buckets: Buckets, log: Log): GrpcService {
-  const handlers = new Handlers(log);
-  const later = (what: string) => handlers.unary(unimplemented(what));
+export function objectStoreService(services: {
+  objects: Objects;
+  buckets: Buckets;
+  lifecycle: Lifecycle;
+  log: Log;
+}): GrpcService {
+  const { objects, buckets, lifecycle } = services;
+  const handlers = new Handlers(services.log);
+  const id = (request: { objectId: string }) => parseId("obj", request.objectId, "object_id");
   const implementation: ObjectStoreServer = {
     createBucket: handlers.unary(({ name, ifAbsent }) => buckets.create(name, ifAbsent)),
     deleteBucket: handlers.unary(async ({ name }) => {
@@ -124,10 +131,20 @@ export function objectStoreService(objects: Objects, buckets: Buckets, log: Log)
       deleted: await objects.delete({ bucket, key }, conditionOf(condition)),
     })),
     copyObject: handlers.unary((request) => objects.copy(copyRequest(request))),
-    addObjectRef: later("AddObjectRef"),
-    removeObjectRef: later("RemoveObjectRef"),
-    pinObject: later("PinObject"),
-    unpinObject: later("UnpinObject"),
+    deleteObjects: handlers.unary(async ({ bucket, keys }) => ({
+      results: (await objects.deleteAll(bucket, keys)).map(({ key, deleted, fault }) => ({
+        key,
+        deleted,
+        ...(fault === undefined ? {} : { failure: { code: fault.code, message: fault.message } }),
+      })),
+    })),
+    addObjectRef: handlers.unary((request) =>
+      lifecycle.addRef(id(request), request.holder, request.ttlMs),
+    ),
+    removeObjectRef: handlers.unary((request) => lifecycle.removeRef(id(request), request.holder)),
+    pinObject: handlers.unary((request) => lifecycle.pin(id(request))),
+    unpinObject: handlers.unary((request) => lifecycle.unpin(id(request))),
+    explainObject: handlers.unary((request) => lifecycle.why(id(request))),
   };
   return { definition: ObjectStoreService, handlers: { ...implementation } };
 }

@@ -1,23 +1,23 @@
 -- Finds an object by its name or its id.
 --
--- KEYS: 1 buckets  2 objects  3 chunks  4 refs  5 names of the bucket
+-- KEYS: the store's; 13 names of the bucket
 -- ARGV: 1 bucket  2 key  3 id or ""  4 "1" to have its chunks
 -- Returns: {"ok", id, generation, record, refs, location of the chunk if it has just one};
 --          or {"bucket_not_found"}, {"object_not_found"}.
 local id, generation = ARGV[3], 0
 local named = id == ""
 if named then
-  if redis.call("HEXISTS", KEYS[1], ARGV[1]) == 0 then return { "bucket_not_found" } end
+  if redis.call("HEXISTS", buckets, ARGV[1]) == 0 then return { "bucket_not_found" } end
   local _
-  _, id, generation = lookup(KEYS[5], ARGV[2])
+  _, id, generation = lookup(KEYS[13], ARGV[2])
 end
-local stored = id and redis.call("HGET", KEYS[2], id)
+local stored = id and redis.call("HGET", objects, id)
 if not stored then return { "object_not_found" } end
 local record = parse(stored)
 if named then record.bucket, record.key = ARGV[1], ARGV[2] end
 local holders = {}
-if math.floor(record.flags / FLAG_REFS) % 2 == 1 then
-  for _, member in ipairs(redis.call("ZRANGE", KEYS[4], "[" .. id, "[" .. id .. "\255", "BYLEX")) do
+if has_flag(record, FLAG_REFS) then
+  for _, member in ipairs(members_of(refs, id, 1000)) do
     holders[#holders + 1] = string.sub(member, 17)
   end
 end
@@ -25,7 +25,7 @@ local location = ""
 if ARGV[4] ~= "1" then
   record.chunks = ""
 elseif #record.chunks == 36 then
-  local entry = redis.call("HGET", KEYS[3], string.sub(record.chunks, 1, 32))
+  local entry = redis.call("HGET", chunks, string.sub(record.chunks, 1, 32))
   location = entry and string.sub(entry, 5) or ""
 end
 return { "ok", id, generation, encode(record), holders, location }

@@ -7,7 +7,14 @@ import { rawOf } from "../http/listener.ts";
 import { rangeHolds, readVerdict } from "./conditions.ts";
 import type { CopyRequest, Objects, OpenObject, PutRequest } from "./objects.ts";
 import { parseRangeHeader, type ByteRange } from "./range.ts";
-import { copyBody, listQuery, objectListSchema, objectSchema } from "./schema.ts";
+import {
+  copyBody,
+  deleteBody,
+  deleteListSchema,
+  listQuery,
+  objectListSchema,
+  objectSchema,
+} from "./schema.ts";
 import type { CopyBody, ObjectName, StoredObject, WriteCondition } from "./schema.ts";
 
 const metaPrefix = "x-spear-meta-";
@@ -175,7 +182,13 @@ const idParams = t.Object({ id: t.String({ description: "obj_…" }) });
 export function objectRoutes(objects: Objects, log: Log) {
   const named = (request: Request) => nameOfPath(rawOf(request).path);
   return new Elysia({ normalize: false })
-    .model({ Object: objectSchema, ObjectList: objectListSchema, CopyRequest: copyBody })
+    .model({
+      Object: objectSchema,
+      ObjectList: objectListSchema,
+      CopyRequest: copyBody,
+      DeleteRequest: deleteBody,
+      DeleteList: deleteListSchema,
+    })
     .put(
       "/v1/buckets/:bucket/objects/*",
       async ({ request }) => {
@@ -260,6 +273,30 @@ export function objectRoutes(objects: Objects, log: Log) {
         detail: {
           operationId: "listObjects",
           summary: "A page of a bucket's objects, in the order of their keys' bytes.",
+          tags,
+        },
+      },
+    )
+    .post(
+      "/v1/buckets/:bucket/deletions",
+      async ({ params, body }) => ({
+        results: (await objects.deleteAll(params.bucket, body.keys)).map(
+          ({ key, deleted, fault }) => ({
+            key,
+            deleted,
+            ...(fault === undefined
+              ? {}
+              : { failure: { code: fault.code, message: fault.message } }),
+          }),
+        ),
+      }),
+      {
+        params: t.Object({ bucket: t.String({ description: "Bucket." }) }),
+        body: "DeleteRequest",
+        response: "DeleteList",
+        detail: {
+          operationId: "deleteObjects",
+          summary: "Take up to 1,000 names away, each on its own.",
           tags,
         },
       },

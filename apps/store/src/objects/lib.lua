@@ -1,9 +1,16 @@
 -- Functions that the store's scripts share; the text stands before each of them.
+--
+-- KEYS of every script, in this order: see storeKeys in keys.ts.
 -- The layout of a record is described in record.ts. A member of a bucket's
 -- sorted set of names is: key, NUL, id (16 bytes), generation (u48). Keys hold
--- no NUL, so members sort as their keys do.
+-- no NUL, so members sort as their keys do. A chunk's entry is: uses (u32),
+-- location (9 bytes, a kind and eight more). Uses are never 0: an entry that
+-- would reach 0 is removed and its blob condemned.
+local generation_key, buckets, objects, chunks, aliases, doomed, events, refs, expiries, condemned, segments, fences =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 
 local FLAG_PINNED, FLAG_REFS = 1, 2
+local IN_SEGMENT = 1
 
 local function parse(record)
   local r = {}
@@ -20,6 +27,14 @@ local function encode(r)
     #r.key, r.key, #r.attributes, r.attributes) .. r.chunks
 end
 
+local function has_flag(r, flag)
+  return math.floor(r.flags / flag) % 2 == 1
+end
+
+local function set_flag(r, flag, on)
+  if has_flag(r, flag) ~= on then r.flags = r.flags + (on and flag or -flag) end
+end
+
 -- The ETag as clients see it.
 local function etag_of(r)
   if r.etag ~= "" then return r.etag end
@@ -31,18 +46,32 @@ local function lookup(names, key)
   local found = redis.call("ZRANGE", names, "[" .. key .. "\0", "(" .. key .. "\1", "BYLEX", "LIMIT", 0, 1)
   local member = found[1]
   if not member then return nil end
-  return member, string.sub(member, -22, -7), struct.unpack(">I6", string.sub(member, -6))
+  return member, string.sub(member, -22, -7), (struct.unpack(">I6", string.sub(member, -6)))
+end
+
+-- Members that belong to an object in a sorted set whose members start with an id.
+local function members_of(set, id, most)
+  return redis.call("ZRANGE", set, "[" .. id, "[" .. id .. "\255", "BYLEX", "LIMIT", 0, most)
 end
 
 local function alias(id, bucket, key)
   return id .. bucket .. "\0" .. key
 end
 
+-- Stores an object's record; one that nothing keeps is doomed from now on.
+local function save(id, r, now)
+  if r.names == 0 and r.flags == 0 then
+    redis.call("ZADD", doomed, "NX", now, id)
+  else
+    redis.call("ZREM", doomed, id)
+  end
+  redis.call("HSET", objects, id, encode(r))
+end
+
 -- Points (bucket, key) at an object under a new generation.
-local function add_name(names, aliases, doomed, id, r, bucket, key, generation)
+local function add_name(names, id, r, bucket, key, generation)
   if r.names == 0 then
     r.bucket, r.key = bucket, key
-    redis.call("ZREM", doomed, id)
   else
     redis.call("ZADD", aliases, 0, alias(id, bucket, key))
   end
@@ -50,8 +79,8 @@ local function add_name(names, aliases, doomed, id, r, bucket, key, generation)
   redis.call("ZADD", names, 0, key .. "\0" .. id .. struct.pack(">I6", generation))
 end
 
--- Takes the name `member` away from an object; one that nothing keeps is doomed.
-local function drop_name(names, aliases, objects, doomed, member, id, bucket, key, now)
+-- Takes the name `member` away from an object.
+local function drop_name(names, member, id, bucket, key, now)
   redis.call("ZREM", names, member)
   local stored = redis.call("HGET", objects, id)
   if not stored then return end
@@ -59,8 +88,8 @@ local function drop_name(names, aliases, objects, doomed, member, id, bucket, ke
   r.names = r.names - 1
   if r.bucket == bucket and r.key == key then
     r.bucket, r.key = "", ""
-    if r.names > 0 then
-      local other = redis.call("ZRANGE", aliases, "[" .. id, "[" .. id .. "\255", "BYLEX", "LIMIT", 0, 1)[1]
+    local other = members_of(aliases, id, 1)[1]
+    if other then
       redis.call("ZREM", aliases, other)
       local cut = string.find(other, "\0", 17, true)
       r.bucket, r.key = string.sub(other, 17, cut - 1), string.sub(other, cut + 1)
@@ -68,12 +97,11 @@ local function drop_name(names, aliases, objects, doomed, member, id, bucket, ke
   else
     redis.call("ZREM", aliases, alias(id, bucket, key))
   end
-  if r.names == 0 and r.flags == 0 then redis.call("ZADD", doomed, now, id) end
-  redis.call("HSET", objects, id, encode(r))
+  save(id, r, now)
 end
 
 -- nil if the conditions hold for what the name points at, else what is wrong.
-local function condition_fault(objects, id, generation, if_match, if_absent, if_generation)
+local function condition_fault(id, generation, if_match, if_absent, if_generation)
   if if_absent == "1" and id then return "exists" end
   if if_generation ~= "" and tonumber(if_generation) ~= (generation or 0) then return "generation" end
   if if_match ~= "" then
@@ -83,11 +111,42 @@ local function condition_fault(objects, id, generation, if_match, if_absent, if_
   return nil
 end
 
--- Adds one use to a chunk that is there; true if it was.
-local function use_chunk(chunks, hash)
+-- Counts what of a segment is in use.
+local function weigh(location, bytes)
+  local kind, segment = struct.unpack(">BI4", location)
+  if kind == IN_SEGMENT then redis.call("HINCRBY", segments, segment, bytes) end
+end
+
+-- Adds a use of a chunk that is there, and returns its location; nil if it is not.
+local function use_chunk(hash)
   local entry = redis.call("HGET", chunks, hash)
   if not entry then return nil end
   local uses, location = struct.unpack(">I4c9", entry)
   redis.call("HSET", chunks, hash, struct.pack(">I4c9", uses + 1, location))
   return location
+end
+
+-- Takes a use of a chunk away.
+local function release_chunk(hash, bytes)
+  local entry = redis.call("HGET", chunks, hash)
+  if not entry then return end
+  local uses, location = struct.unpack(">I4c9", entry)
+  if uses > 1 then
+    redis.call("HSET", chunks, hash, struct.pack(">I4c9", uses - 1, location))
+    return
+  end
+  redis.call("HDEL", chunks, hash)
+  if string.byte(location) == IN_SEGMENT then
+    weigh(location, -bytes)
+  else
+    redis.call("SADD", condemned, hash .. location)
+  end
+end
+
+-- Calls visit(hash, bytes, index) for every chunk of a record.
+local function each_chunk(r, visit)
+  for index = 0, #r.chunks / 36 - 1 do
+    local hash, bytes = struct.unpack(">c32I4", r.chunks, index * 36 + 1)
+    visit(hash, bytes, index)
+  end
 end

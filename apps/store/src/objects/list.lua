@@ -1,13 +1,13 @@
 -- One page of a bucket, in the order of the keys' bytes.
 --
--- KEYS: 1 buckets  2 objects  3 names of the bucket
+-- KEYS: the store's; 13 names of the bucket
 -- ARGV: 1 bucket  2 prefix  3 delimiter  4 page size  5 where to start (a bound that is included)
 --       6 the key that the listing starts behind, or ""; a prefix of it is not behind it
 -- Returns: {"ok", next start or "", flat list of (kind, …)}: "o", id, generation, record without
 --          chunks under its key here; "p", prefix. Or {"bucket_not_found"}.
 local bucket, prefix, delimiter, size = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local after = ARGV[6]
-if redis.call("HEXISTS", KEYS[1], bucket) == 0 then return { "bucket_not_found" } end
+if redis.call("HEXISTS", buckets, bucket) == 0 then return { "bucket_not_found" } end
 local start, stop = "-", "+"
 if prefix ~= "" then start, stop = "[" .. prefix, "(" .. prefix .. "\255" end
 if ARGV[5] ~= "" then start = "[" .. ARGV[5] end
@@ -15,7 +15,7 @@ if ARGV[5] ~= "" then start = "[" .. ARGV[5] end
 local out, count = {}, 0
 local batch = delimiter == "" and size + 1 or 16
 while true do
-  local members = redis.call("ZRANGE", KEYS[3], start, stop, "BYLEX", "LIMIT", 0, batch)
+  local members = redis.call("ZRANGE", KEYS[13], start, stop, "BYLEX", "LIMIT", 0, batch)
   local skipped = false
   for _, member in ipairs(members) do
     local key = string.sub(member, 1, -24)
@@ -35,7 +35,7 @@ while true do
       break
     end
     local id = string.sub(member, -22, -7)
-    local record = parse(redis.call("HGET", KEYS[2], id))
+    local record = parse(redis.call("HGET", objects, id))
     record.bucket, record.key, record.chunks = bucket, key, ""
     local at = #out
     out[at + 1], out[at + 2] = "o", id

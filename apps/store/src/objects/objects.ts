@@ -10,6 +10,7 @@ import type { IdSource, ObjectId } from "@spear/shared/ids.ts";
 import type { Buckets } from "../buckets/buckets.ts";
 import type { Body, Chunks, ChunkSlice } from "../chunks/chunks.ts";
 import { checkAttributes, checkBucketName, checkKey, checkKeyPart } from "./names.ts";
+import type { Readers } from "./readers.ts";
 import { resolveRange, type ByteRange, type RangeRequest } from "./range.ts";
 import { defaultContentType, packId, timeOfId, type ObjectRecord } from "./record.ts";
 import type { FoundObject, ObjectIndex } from "./redis.ts";
@@ -17,6 +18,8 @@ import type { ObjectName, StoredObject, WriteCondition } from "./schema.ts";
 
 /** Chunks whose places are looked up at once. */
 const locateWindow = 64;
+/** Most keys of one bulk delete. */
+const mostKeys = 1_000;
 
 export interface PutRequest extends ObjectName {
   contentType?: string | undefined;
@@ -43,6 +46,14 @@ export interface ListPage {
   objects: StoredObject[];
   prefixes: string[];
   nextPageToken?: string;
+}
+
+export interface DeleteResult {
+  key: string;
+  /** There was something to delete. */
+  deleted: boolean;
+  /** Why it was not tried or did not work. */
+  fault?: Fault;
 }
 
 export interface CopyRequest extends ObjectName {
@@ -86,6 +97,7 @@ export class Objects {
   readonly #buckets: Buckets;
   readonly #clock: Clock;
   readonly #ids: IdSource;
+  readonly #readers: Readers;
   readonly #maxObjectBytes: number;
 
   constructor(deps: {
@@ -94,6 +106,7 @@ export class Objects {
     buckets: Buckets;
     clock: Clock;
     ids: IdSource;
+    readers: Readers;
     maxObjectBytes: number;
   }) {
     this.#index = deps.index;
@@ -101,6 +114,7 @@ export class Objects {
     this.#buckets = deps.buckets;
     this.#clock = deps.clock;
     this.#ids = deps.ids;
+    this.#readers = deps.readers;
     this.#maxObjectBytes = deps.maxObjectBytes;
   }
 
@@ -207,7 +221,8 @@ export class Objects {
     return this.#index.find(target, withChunks);
   }
 
-  #bytes(found: FoundObject, range: ByteRange, signal: AbortSignal): AsyncGenerator<Buffer> {
+  async *#bytes(found: FoundObject, range: ByteRange, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const reader = this.#readers.enter(found.id);
     const slices: ChunkSlice[] = [];
     let at = 0;
     for (const chunk of found.record.chunks) {
@@ -220,7 +235,15 @@ export class Objects {
       found.location === undefined
         ? this.#index.locate(slices.slice(from, from + locateWindow).map(({ chunk }) => chunk))
         : Promise.resolve([found.location]);
-    return this.#chunks.stream(slices, locate, signal);
+    try {
+      yield* this.#chunks.stream(slices, locate, signal);
+    } catch (error) {
+      // What was collected between its opening and its first byte is gone, not damaged.
+      if (Fault.from(error).code === "object_corrupted") await this.#index.find(found.id, false);
+      throw error;
+    } finally {
+      reader[Symbol.dispose]();
+    }
   }
 
   /** Errors: `invalid_argument`, `bucket_not_found`. */
@@ -258,6 +281,25 @@ export class Objects {
     checkBucketName(name.bucket);
     checkKey(name.key);
     return this.#index.delete(name, condition, this.#clock.nowMs());
+  }
+
+  /**
+   * Takes up to 1,000 names of a bucket away, each on its own: what fails is in
+   * the answer with its fault. Errors: `invalid_argument`, `bucket_not_found`.
+   */
+  async deleteAll(bucket: string, keys: readonly string[]): Promise<DeleteResult[]> {
+    if (keys.length > mostKeys) {
+      throw new Fault("invalid_argument", `keys: at most ${mostKeys}`, { field: "keys" });
+    }
+    await this.#buckets.get(bucket);
+    return Promise.all(
+      keys.map((key) =>
+        this.delete({ bucket, key }).then(
+          (deleted) => ({ key, deleted }),
+          (error: unknown) => ({ key, deleted: false, fault: Fault.from(error) }),
+        ),
+      ),
+    );
   }
 
   /**

@@ -1,50 +1,33 @@
 /**
- * Metadata of objects in Redis: typed wrappers over the scripts. Every change
- * is one script. `metadata.lua` layouts: a hash of objects by id, a hash of
- * chunks by hash (uses, location), a lexical sorted set of names per bucket.
+ * Metadata of objects in Redis: typed wrappers over the scripts. A hash of
+ * objects by id, a hash of chunks by hash (uses, location), and for each bucket
+ * a lexical sorted set of names.
  */
-import type { Redis } from "ioredis";
-import { Fault } from "@spear/shared/fault.ts";
 import type { ObjectId } from "@spear/shared/ids.ts";
-import { redisFault } from "@spear/shared/redis/client.ts";
-import type { Keys } from "@spear/shared/redis/keys.ts";
-import { Script } from "@spear/shared/redis/script.ts";
 import type { Chunk, PlacedChunk } from "../chunks/chunk.ts";
 import commitLua from "./commit.lua" with { type: "text" };
 import copyLua from "./copy.lua" with { type: "text" };
 import deleteLua from "./delete.lua" with { type: "text" };
 import headLua from "./head.lua" with { type: "text" };
-import lib from "./lib.lua" with { type: "text" };
 import listLua from "./list.lua" with { type: "text" };
-import type { ObjectName, WriteCondition } from "./schema.ts";
 import { decodeRecord, encodeAttributes, encodeRecord, packId, unpackId } from "./record.ts";
 import type { ObjectRecord } from "./record.ts";
+import type { ObjectName, WriteCondition } from "./schema.ts";
+import {
+  bucketNotFound,
+  changeScript,
+  objectNotFound,
+  readScript,
+  type StoreScripts,
+} from "./scripts.ts";
 
-type Answer = [Buffer, ...unknown[]];
-
-const scripts = {
-  commit: new Script<Answer>("store_commit", 8, lib + commitLua),
-  copy: new Script<Answer>("store_copy", 9, lib + copyLua),
-  delete: new Script<Answer>("store_delete", 7, lib + deleteLua),
-  head: new Script<Answer>("store_head", 5, lib + headLua),
-  list: new Script<Answer>("store_list", 3, lib + listLua),
+export const objectScripts = {
+  commit: changeScript("commit", 1, commitLua),
+  copy: changeScript("copy", 2, copyLua),
+  delete: changeScript("delete", 1, deleteLua),
+  head: readScript("head", 1, headLua),
+  list: readScript("list", 1, listLua),
 };
-
-/** Names of the store's keys. */
-export function storeKeys(keys: Keys) {
-  return {
-    generation: keys.store("generation"),
-    buckets: keys.store("buckets"),
-    objects: keys.store("objects"),
-    chunks: keys.store("chunks"),
-    aliases: keys.store("aliases"),
-    refs: keys.store("refs"),
-    doomed: keys.store("doomed"),
-    events: keys.store("events"),
-    names: (bucket: string) => keys.store("names", bucket),
-  };
-}
-export type StoreKeys = ReturnType<typeof storeKeys>;
 
 export interface FoundObject {
   id: ObjectId;
@@ -67,42 +50,15 @@ function conditionArgs(condition: WriteCondition): [string, string, string] {
   ];
 }
 
-const unmet: Record<string, string> = {
-  exists: "the key exists already",
-  absent: "the key does not exist",
-  etag: "the ETag is another one",
-  generation: "the generation is another one",
-};
-
-export function bucketNotFound(bucket: string): Fault {
-  return new Fault("bucket_not_found", `there is no bucket ${bucket}`, { field: "bucket" });
-}
-
-function objectNotFound(what: string): Fault {
-  return new Fault("object_not_found", `there is no object ${what}`);
-}
-
 export class ObjectIndex {
-  readonly #redis: Redis;
-  readonly #keys: StoreKeys;
+  readonly #scripts: StoreScripts;
 
-  constructor(redis: Redis, keys: StoreKeys) {
-    this.#redis = redis;
-    this.#keys = keys;
+  constructor(scripts: StoreScripts) {
+    this.#scripts = scripts;
   }
 
-  async #run(script: Script<Answer>, keys: string[], args: (string | number | Buffer)[]) {
-    let answer: Answer;
-    try {
-      answer = await script.runBuffer(this.#redis, keys, args);
-    } catch (error) {
-      throw redisFault(error);
-    }
-    const [status, ...rest] = answer;
-    if (status.toString() === "precondition") {
-      throw new Fault("precondition_failed", unmet[String(rest[0])] ?? "a condition does not hold");
-    }
-    return { status: status.toString(), rest };
+  #names(bucket: string): string {
+    return this.#scripts.keys.names(bucket);
   }
 
   /**
@@ -118,7 +74,6 @@ export class ObjectIndex {
     condition: WriteCondition,
     nowMs: number,
   ): Promise<{ generation: number; surplus: PlacedChunk[] }> {
-    const k = this.#keys;
     const bytes = encodeRecord({
       ...record,
       names: 0,
@@ -128,11 +83,9 @@ export class ObjectIndex {
       key: "",
       chunks,
     });
-    const { status, rest } = await this.#run(
-      scripts.commit,
-      [k.generation, k.buckets, k.objects, k.chunks, k.aliases, k.doomed, k.events].concat(
-        k.names(name.bucket),
-      ),
+    const { status, rest } = await this.#scripts.change(
+      objectScripts.commit,
+      [this.#names(name.bucket)],
       [
         name.bucket,
         name.key,
@@ -153,14 +106,13 @@ export class ObjectIndex {
 
   /** Takes a name away; false if there was none. Errors: `bucket_not_found`, `precondition_failed`. */
   async delete(name: ObjectName, condition: WriteCondition, nowMs: number): Promise<boolean> {
-    const k = this.#keys;
-    const { status, rest } = await this.#run(
-      scripts.delete,
-      [k.generation, k.buckets, k.objects, k.aliases, k.doomed, k.events, k.names(name.bucket)],
+    const { status, rest } = await this.#scripts.change(
+      objectScripts.delete,
+      [this.#names(name.bucket)],
       [name.bucket, name.key, nowMs, ...conditionArgs(condition)],
     );
     if (status !== "ok") throw bucketNotFound(name.bucket);
-    return rest[0] === 1;
+    return rest[0] !== 0;
   }
 
   /**
@@ -174,14 +126,10 @@ export class ObjectIndex {
     replace: { id: ObjectId; contentType: string; metadata: Record<string, string> } | undefined,
     nowMs: number,
   ): Promise<FoundObject> {
-    const k = this.#keys;
     const from = typeof source === "string" ? undefined : source;
-    const { status, rest } = await this.#run(
-      scripts.copy,
-      [k.generation, k.buckets, k.objects, k.chunks, k.aliases, k.doomed, k.events].concat(
-        k.names(name.bucket),
-        k.names(from?.bucket ?? name.bucket),
-      ),
+    const { status, rest } = await this.#scripts.change(
+      objectScripts.copy,
+      [this.#names(name.bucket), this.#names(from?.bucket ?? name.bucket)],
       [
         name.bucket,
         name.key,
@@ -209,11 +157,10 @@ export class ObjectIndex {
 
   /** Errors: `bucket_not_found`, `object_not_found`. */
   async find(target: ObjectName | ObjectId, withChunks: boolean): Promise<FoundObject> {
-    const k = this.#keys;
     const name = typeof target === "string" ? { bucket: "", key: "" } : target;
-    const { status, rest } = await this.#run(
-      scripts.head,
-      [k.buckets, k.objects, k.chunks, k.refs, k.names(name.bucket)],
+    const { status, rest } = await this.#scripts.read(
+      objectScripts.head,
+      [this.#names(name.bucket)],
       [
         name.bucket,
         name.key,
@@ -241,15 +188,11 @@ export class ObjectIndex {
 
   /** Where chunks lie, in the same order; undefined for one that is not known. */
   async locate(chunks: readonly Chunk[]): Promise<(Buffer | undefined)[]> {
-    try {
-      const entries = await this.#redis.hmgetBuffer(
-        this.#keys.chunks,
-        ...chunks.map((chunk) => chunk.hash),
-      );
-      return entries.map((entry) => entry?.subarray(4));
-    } catch (error) {
-      throw redisFault(error);
-    }
+    const { redis, keys } = this.#scripts;
+    const entries = await this.#scripts.call(
+      redis.hmgetBuffer(keys.chunks, ...chunks.map((chunk) => chunk.hash)),
+    );
+    return entries.map((entry) => entry?.subarray(4));
   }
 
   /** A page of a bucket. Errors: `bucket_not_found`. */
@@ -261,10 +204,9 @@ export class ObjectIndex {
     start: Buffer;
     startAfter: string;
   }): Promise<{ entries: ListEntry[]; next: Buffer }> {
-    const k = this.#keys;
-    const { status, rest } = await this.#run(
-      scripts.list,
-      [k.buckets, k.objects, k.names(request.bucket)],
+    const { status, rest } = await this.#scripts.read(
+      objectScripts.list,
+      [this.#names(request.bucket)],
       [
         request.bucket,
         request.prefix,

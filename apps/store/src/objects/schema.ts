@@ -100,4 +100,23 @@ export const copyBody = Type.Object(
   },
   { $id: "CopyRequest", additionalProperties: false },
 );
+
+export const deleteBody = Type.Object(
+  { keys: Type.Array(Type.String(), { maxItems: 1_000, description: "Keys to delete." }) },
+  { $id: "DeleteRequest", additionalProperties: false },
+);
+
+export const deleteListSchema = Type.Object(
+  {
+    results: Type.Array(
+      Type.Object({
+        key: Type.String(),
+        deleted: Type.Boolean({ description: "There was something to delete." }),
+        failure: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
+      }),
+    ),
+  },
+  { $id: "DeleteList" },
+);
+
 export type CopyBody = Static<typeof copyBody>;

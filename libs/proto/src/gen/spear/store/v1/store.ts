@@ -22,6 +22,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Failure } from "../../common/v1/task.ts";
 
 export const protobufPackage = "spear.store.v1";
 
@@ -283,6 +284,72 @@ export interface PinObjectRequest {
 export interface UnpinObjectRequest {
   /** Object. */
   objectId: string;
+}
+
+/** See ObjectStore.DeleteObjects. */
+export interface DeleteObjectsRequest {
+  /** Bucket. */
+  bucket: string;
+  /** Keys. */
+  keys: string[];
+}
+
+/** See ObjectStore.DeleteObjects. */
+export interface DeleteObjectsResponse {
+  /** What became of each key, in the same order. */
+  results: DeleteResult[];
+}
+
+/** What became of a key of a bulk delete. */
+export interface DeleteResult {
+  /** Key. */
+  key: string;
+  /** There was something to delete. */
+  deleted: boolean;
+  /** Why it was not tried or did not work. */
+  failure?: Failure | undefined;
+}
+
+/** See ObjectStore.ExplainObject. */
+export interface ExplainObjectRequest {
+  /** Object. */
+  objectId: string;
+}
+
+/** See ObjectStore.ExplainObject. */
+export interface ExplainObjectResponse {
+  /** Object. */
+  objectId: string;
+  /** Something keeps it. */
+  kept: boolean;
+  /** Names that point at it; the first 1,000. */
+  names: ObjectName[];
+  /** It is pinned. */
+  pinned: boolean;
+  /** References; the first 1,000. */
+  refs: ObjectRef[];
+  /** Since when nothing keeps it; milliseconds since 1970. */
+  unkeptSinceMs?:
+    | number
+    | undefined;
+  /** When it may be collected if nothing keeps it until then. */
+  collectedAfterMs?: number | undefined;
+}
+
+/** A name of an object. */
+export interface ObjectName {
+  /** Bucket. */
+  bucket: string;
+  /** Key. */
+  key: string;
+}
+
+/** A reference to an object. */
+export interface ObjectRef {
+  /** Who holds it. */
+  holder: string;
+  /** When it ends by itself; absent: never. */
+  endsAtMs?: number | undefined;
 }
 
 function createBaseBucket(): Bucket {
@@ -3065,6 +3132,697 @@ export const UnpinObjectRequest: MessageFns<UnpinObjectRequest> = {
   },
 };
 
+function createBaseDeleteObjectsRequest(): DeleteObjectsRequest {
+  return { bucket: "", keys: [] };
+}
+
+export const DeleteObjectsRequest: MessageFns<DeleteObjectsRequest> = {
+  encode(message: DeleteObjectsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== "") {
+      writer.uint32(10).string(message.bucket);
+    }
+    for (const v of message.keys) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteObjectsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteObjectsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bucket = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keys.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteObjectsRequest {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.String(object.bucket) : "",
+      keys: globalThis.Array.isArray(object?.keys) ? object.keys.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: DeleteObjectsRequest): unknown {
+    const obj: any = {};
+    if (message.bucket !== "") {
+      obj.bucket = message.bucket;
+    }
+    if (message.keys?.length) {
+      obj.keys = message.keys;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeleteObjectsRequest>, I>>(base?: I): DeleteObjectsRequest {
+    return DeleteObjectsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteObjectsRequest>, I>>(object: I): DeleteObjectsRequest {
+    const message = createBaseDeleteObjectsRequest();
+    message.bucket = object.bucket ?? "";
+    message.keys = object.keys?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseDeleteObjectsResponse(): DeleteObjectsResponse {
+  return { results: [] };
+}
+
+export const DeleteObjectsResponse: MessageFns<DeleteObjectsResponse> = {
+  encode(message: DeleteObjectsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      DeleteResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteObjectsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteObjectsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(DeleteResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteObjectsResponse {
+    return {
+      results: globalThis.Array.isArray(object?.results)
+        ? object.results.map((e: any) => DeleteResult.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: DeleteObjectsResponse): unknown {
+    const obj: any = {};
+    if (message.results?.length) {
+      obj.results = message.results.map((e) => DeleteResult.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeleteObjectsResponse>, I>>(base?: I): DeleteObjectsResponse {
+    return DeleteObjectsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteObjectsResponse>, I>>(object: I): DeleteObjectsResponse {
+    const message = createBaseDeleteObjectsResponse();
+    message.results = object.results?.map((e) => DeleteResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDeleteResult(): DeleteResult {
+  return { key: "", deleted: false, failure: undefined };
+}
+
+export const DeleteResult: MessageFns<DeleteResult> = {
+  encode(message: DeleteResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.deleted !== false) {
+      writer.uint32(16).bool(message.deleted);
+    }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.deleted = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteResult {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      deleted: isSet(object.deleted) ? globalThis.Boolean(object.deleted) : false,
+      failure: isSet(object.failure) ? Failure.fromJSON(object.failure) : undefined,
+    };
+  },
+
+  toJSON(message: DeleteResult): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.deleted !== false) {
+      obj.deleted = message.deleted;
+    }
+    if (message.failure !== undefined) {
+      obj.failure = Failure.toJSON(message.failure);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeleteResult>, I>>(base?: I): DeleteResult {
+    return DeleteResult.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteResult>, I>>(object: I): DeleteResult {
+    const message = createBaseDeleteResult();
+    message.key = object.key ?? "";
+    message.deleted = object.deleted ?? false;
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseExplainObjectRequest(): ExplainObjectRequest {
+  return { objectId: "" };
+}
+
+export const ExplainObjectRequest: MessageFns<ExplainObjectRequest> = {
+  encode(message: ExplainObjectRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.objectId !== "") {
+      writer.uint32(10).string(message.objectId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainObjectRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainObjectRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objectId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainObjectRequest {
+    return {
+      objectId: isSet(object.objectId)
+        ? globalThis.String(object.objectId)
+        : isSet(object.object_id)
+        ? globalThis.String(object.object_id)
+        : "",
+    };
+  },
+
+  toJSON(message: ExplainObjectRequest): unknown {
+    const obj: any = {};
+    if (message.objectId !== "") {
+      obj.objectId = message.objectId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainObjectRequest>, I>>(base?: I): ExplainObjectRequest {
+    return ExplainObjectRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainObjectRequest>, I>>(object: I): ExplainObjectRequest {
+    const message = createBaseExplainObjectRequest();
+    message.objectId = object.objectId ?? "";
+    return message;
+  },
+};
+
+function createBaseExplainObjectResponse(): ExplainObjectResponse {
+  return {
+    objectId: "",
+    kept: false,
+    names: [],
+    pinned: false,
+    refs: [],
+    unkeptSinceMs: undefined,
+    collectedAfterMs: undefined,
+  };
+}
+
+export const ExplainObjectResponse: MessageFns<ExplainObjectResponse> = {
+  encode(message: ExplainObjectResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.objectId !== "") {
+      writer.uint32(10).string(message.objectId);
+    }
+    if (message.kept !== false) {
+      writer.uint32(16).bool(message.kept);
+    }
+    for (const v of message.names) {
+      ObjectName.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.pinned !== false) {
+      writer.uint32(32).bool(message.pinned);
+    }
+    for (const v of message.refs) {
+      ObjectRef.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.unkeptSinceMs !== undefined) {
+      writer.uint32(48).int64(message.unkeptSinceMs);
+    }
+    if (message.collectedAfterMs !== undefined) {
+      writer.uint32(56).int64(message.collectedAfterMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainObjectResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainObjectResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objectId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kept = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.names.push(ObjectName.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.pinned = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.refs.push(ObjectRef.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.unkeptSinceMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.collectedAfterMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainObjectResponse {
+    return {
+      objectId: isSet(object.objectId)
+        ? globalThis.String(object.objectId)
+        : isSet(object.object_id)
+        ? globalThis.String(object.object_id)
+        : "",
+      kept: isSet(object.kept) ? globalThis.Boolean(object.kept) : false,
+      names: globalThis.Array.isArray(object?.names) ? object.names.map((e: any) => ObjectName.fromJSON(e)) : [],
+      pinned: isSet(object.pinned) ? globalThis.Boolean(object.pinned) : false,
+      refs: globalThis.Array.isArray(object?.refs) ? object.refs.map((e: any) => ObjectRef.fromJSON(e)) : [],
+      unkeptSinceMs: isSet(object.unkeptSinceMs)
+        ? globalThis.Number(object.unkeptSinceMs)
+        : isSet(object.unkept_since_ms)
+        ? globalThis.Number(object.unkept_since_ms)
+        : undefined,
+      collectedAfterMs: isSet(object.collectedAfterMs)
+        ? globalThis.Number(object.collectedAfterMs)
+        : isSet(object.collected_after_ms)
+        ? globalThis.Number(object.collected_after_ms)
+        : undefined,
+    };
+  },
+
+  toJSON(message: ExplainObjectResponse): unknown {
+    const obj: any = {};
+    if (message.objectId !== "") {
+      obj.objectId = message.objectId;
+    }
+    if (message.kept !== false) {
+      obj.kept = message.kept;
+    }
+    if (message.names?.length) {
+      obj.names = message.names.map((e) => ObjectName.toJSON(e));
+    }
+    if (message.pinned !== false) {
+      obj.pinned = message.pinned;
+    }
+    if (message.refs?.length) {
+      obj.refs = message.refs.map((e) => ObjectRef.toJSON(e));
+    }
+    if (message.unkeptSinceMs !== undefined) {
+      obj.unkeptSinceMs = Math.round(message.unkeptSinceMs);
+    }
+    if (message.collectedAfterMs !== undefined) {
+      obj.collectedAfterMs = Math.round(message.collectedAfterMs);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainObjectResponse>, I>>(base?: I): ExplainObjectResponse {
+    return ExplainObjectResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainObjectResponse>, I>>(object: I): ExplainObjectResponse {
+    const message = createBaseExplainObjectResponse();
+    message.objectId = object.objectId ?? "";
+    message.kept = object.kept ?? false;
+    message.names = object.names?.map((e) => ObjectName.fromPartial(e)) || [];
+    message.pinned = object.pinned ?? false;
+    message.refs = object.refs?.map((e) => ObjectRef.fromPartial(e)) || [];
+    message.unkeptSinceMs = object.unkeptSinceMs ?? undefined;
+    message.collectedAfterMs = object.collectedAfterMs ?? undefined;
+    return message;
+  },
+};
+
+function createBaseObjectName(): ObjectName {
+  return { bucket: "", key: "" };
+}
+
+export const ObjectName: MessageFns<ObjectName> = {
+  encode(message: ObjectName, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== "") {
+      writer.uint32(10).string(message.bucket);
+    }
+    if (message.key !== "") {
+      writer.uint32(18).string(message.key);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ObjectName {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseObjectName();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bucket = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ObjectName {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.String(object.bucket) : "",
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+    };
+  },
+
+  toJSON(message: ObjectName): unknown {
+    const obj: any = {};
+    if (message.bucket !== "") {
+      obj.bucket = message.bucket;
+    }
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ObjectName>, I>>(base?: I): ObjectName {
+    return ObjectName.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ObjectName>, I>>(object: I): ObjectName {
+    const message = createBaseObjectName();
+    message.bucket = object.bucket ?? "";
+    message.key = object.key ?? "";
+    return message;
+  },
+};
+
+function createBaseObjectRef(): ObjectRef {
+  return { holder: "", endsAtMs: undefined };
+}
+
+export const ObjectRef: MessageFns<ObjectRef> = {
+  encode(message: ObjectRef, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.holder !== "") {
+      writer.uint32(10).string(message.holder);
+    }
+    if (message.endsAtMs !== undefined) {
+      writer.uint32(16).int64(message.endsAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ObjectRef {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseObjectRef();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.holder = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.endsAtMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ObjectRef {
+    return {
+      holder: isSet(object.holder) ? globalThis.String(object.holder) : "",
+      endsAtMs: isSet(object.endsAtMs)
+        ? globalThis.Number(object.endsAtMs)
+        : isSet(object.ends_at_ms)
+        ? globalThis.Number(object.ends_at_ms)
+        : undefined,
+    };
+  },
+
+  toJSON(message: ObjectRef): unknown {
+    const obj: any = {};
+    if (message.holder !== "") {
+      obj.holder = message.holder;
+    }
+    if (message.endsAtMs !== undefined) {
+      obj.endsAtMs = Math.round(message.endsAtMs);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ObjectRef>, I>>(base?: I): ObjectRef {
+    return ObjectRef.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ObjectRef>, I>>(object: I): ObjectRef {
+    const message = createBaseObjectRef();
+    message.holder = object.holder ?? "";
+    message.endsAtMs = object.endsAtMs ?? undefined;
+    return message;
+  },
+};
+
 /** Buckets, objects, references and pins. */
 export type ObjectStoreService = typeof ObjectStoreService;
 export const ObjectStoreService = {
@@ -3161,6 +3919,20 @@ export const ObjectStoreService = {
     responseDeserialize: (value: Buffer): DeleteObjectResponse => DeleteObjectResponse.decode(value),
   },
   /**
+   * Takes up to 1,000 names of a bucket away, each on its own.
+   * Errors: bucket_not_found, invalid_argument.
+   */
+  deleteObjects: {
+    path: "/spear.store.v1.ObjectStore/DeleteObjects" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteObjectsRequest): Buffer => Buffer.from(DeleteObjectsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteObjectsRequest => DeleteObjectsRequest.decode(value),
+    responseSerialize: (value: DeleteObjectsResponse): Buffer =>
+      Buffer.from(DeleteObjectsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteObjectsResponse => DeleteObjectsResponse.decode(value),
+  },
+  /**
    * Gives an object another name without moving its bytes.
    * Errors: object_not_found, bucket_not_found, precondition_failed.
    */
@@ -3214,6 +3986,17 @@ export const ObjectStoreService = {
     responseSerialize: (value: Object): Buffer => Buffer.from(Object.encode(value).finish()),
     responseDeserialize: (value: Buffer): Object => Object.decode(value),
   },
+  /** Who keeps an object, or since when nothing does. Errors: object_not_found. */
+  explainObject: {
+    path: "/spear.store.v1.ObjectStore/ExplainObject" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ExplainObjectRequest): Buffer => Buffer.from(ExplainObjectRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ExplainObjectRequest => ExplainObjectRequest.decode(value),
+    responseSerialize: (value: ExplainObjectResponse): Buffer =>
+      Buffer.from(ExplainObjectResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ExplainObjectResponse => ExplainObjectResponse.decode(value),
+  },
 } as const;
 
 export interface ObjectStoreServer extends UntypedServiceImplementation {
@@ -3244,6 +4027,11 @@ export interface ObjectStoreServer extends UntypedServiceImplementation {
   /** Takes the name away; idempotent. Errors: bucket_not_found, precondition_failed. */
   deleteObject: handleUnaryCall<DeleteObjectRequest, DeleteObjectResponse>;
   /**
+   * Takes up to 1,000 names of a bucket away, each on its own.
+   * Errors: bucket_not_found, invalid_argument.
+   */
+  deleteObjects: handleUnaryCall<DeleteObjectsRequest, DeleteObjectsResponse>;
+  /**
    * Gives an object another name without moving its bytes.
    * Errors: object_not_found, bucket_not_found, precondition_failed.
    */
@@ -3256,6 +4044,8 @@ export interface ObjectStoreServer extends UntypedServiceImplementation {
   pinObject: handleUnaryCall<PinObjectRequest, Object>;
   /** Takes the pin away; idempotent. Errors: object_not_found. */
   unpinObject: handleUnaryCall<UnpinObjectRequest, Object>;
+  /** Who keeps an object, or since when nothing does. Errors: object_not_found. */
+  explainObject: handleUnaryCall<ExplainObjectRequest, ExplainObjectResponse>;
 }
 
 export interface ObjectStoreClient extends Client {
@@ -3388,6 +4178,25 @@ export interface ObjectStoreClient extends Client {
     callback: (error: ServiceError | null, response: DeleteObjectResponse) => void,
   ): ClientUnaryCall;
   /**
+   * Takes up to 1,000 names of a bucket away, each on its own.
+   * Errors: bucket_not_found, invalid_argument.
+   */
+  deleteObjects(
+    request: DeleteObjectsRequest,
+    callback: (error: ServiceError | null, response: DeleteObjectsResponse) => void,
+  ): ClientUnaryCall;
+  deleteObjects(
+    request: DeleteObjectsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteObjectsResponse) => void,
+  ): ClientUnaryCall;
+  deleteObjects(
+    request: DeleteObjectsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteObjectsResponse) => void,
+  ): ClientUnaryCall;
+  /**
    * Gives an object another name without moving its bytes.
    * Errors: object_not_found, bucket_not_found, precondition_failed.
    */
@@ -3469,6 +4278,22 @@ export interface ObjectStoreClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Object) => void,
+  ): ClientUnaryCall;
+  /** Who keeps an object, or since when nothing does. Errors: object_not_found. */
+  explainObject(
+    request: ExplainObjectRequest,
+    callback: (error: ServiceError | null, response: ExplainObjectResponse) => void,
+  ): ClientUnaryCall;
+  explainObject(
+    request: ExplainObjectRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ExplainObjectResponse) => void,
+  ): ClientUnaryCall;
+  explainObject(
+    request: ExplainObjectRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ExplainObjectResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -1,0 +1,153 @@
+/**
+ * The store's scripts and the keys they work on. What changes something takes a
+ * generation and writes an event in the same script; a change is acknowledged
+ * when the journal has it on its disk too.
+ */
+import type { Redis } from "ioredis";
+import { Fault } from "@spear/shared/fault.ts";
+import { redisFault } from "@spear/shared/redis/client.ts";
+import type { Keys } from "@spear/shared/redis/keys.ts";
+import { Script } from "@spear/shared/redis/script.ts";
+import guardLua from "./guard.lua" with { type: "text" };
+import lib from "./lib.lua" with { type: "text" };
+
+type Answer = [Buffer, ...unknown[]];
+type Argument = string | number | Buffer;
+
+/** Names of the store's keys. */
+export function storeKeys(keys: Keys) {
+  return {
+    generation: keys.store("generation"),
+    buckets: keys.store("buckets"),
+    objects: keys.store("objects"),
+    chunks: keys.store("chunks"),
+    aliases: keys.store("aliases"),
+    doomed: keys.store("doomed"),
+    events: keys.store("events"),
+    refs: keys.store("refs"),
+    expiries: keys.store("expiries"),
+    condemned: keys.store("condemned"),
+    segments: keys.store("segments"),
+    fences: keys.store("fences"),
+    uploads: keys.store("uploads"),
+    names: (bucket: string) => keys.store("names", bucket),
+    lock: (what: string) => keys.store("lock", what),
+  };
+}
+export type StoreKeys = ReturnType<typeof storeKeys>;
+
+/** What every script is given first; lib.lua knows the order. */
+function commonKeys(k: StoreKeys): string[] {
+  return [
+    k.generation,
+    k.buckets,
+    k.objects,
+    k.chunks,
+    k.aliases,
+    k.doomed,
+    k.events,
+    k.refs,
+    k.expiries,
+    k.condemned,
+    k.segments,
+    k.fences,
+  ];
+}
+
+const commonCount = 12;
+
+/** A script that changes nothing, with `extra` keys behind the common ones. */
+export function readScript(name: string, extra: number, lua: string): Script<Answer> {
+  return new Script<Answer>(`store_${name}`, commonCount + extra, lib + lua);
+}
+
+/** A script that changes something, with `extra` keys behind the common ones. */
+export function changeScript(name: string, extra: number, lua: string): Script<Answer> {
+  return new Script<Answer>(`store_${name}`, commonCount + extra, lib + guardLua + lua);
+}
+
+export interface Outcome {
+  readonly status: string;
+  readonly rest: readonly unknown[];
+}
+
+const unmet: Readonly<Record<string, string>> = {
+  exists: "the key exists already",
+  absent: "the key does not exist",
+  etag: "the ETag is another one",
+  generation: "the generation is another one",
+};
+
+export class StoreScripts {
+  readonly redis: Redis;
+  readonly keys: StoreKeys;
+  readonly #common: string[];
+  /** Number of this run of the store; an earlier run can change nothing any more. */
+  readonly epoch: number;
+  /** Resolves when the journal has a generation; set once the journal runs. */
+  reached: (generation: number) => Promise<void> = () => Promise.resolve();
+
+  constructor(redis: Redis, keys: StoreKeys, epoch: number) {
+    this.redis = redis;
+    this.epoch = epoch;
+    this.keys = keys;
+    this.#common = commonKeys(keys);
+  }
+
+  /** Runs a script that changes nothing. Errors: `unavailable`. */
+  async read(script: Script<Answer>, extra: string[], args: Argument[]): Promise<Outcome> {
+    const [status, ...rest] = await this.call(
+      script.runBuffer(this.redis, [...this.#common, ...extra], args),
+    );
+    return { status: status.toString(), rest };
+  }
+
+  /**
+   * Runs a script that changes something, and waits until the journal has it.
+   * Errors: `precondition_failed`; `unavailable` leaves open whether it happened.
+   */
+  async change(script: Script<Answer>, extra: string[], args: Argument[]): Promise<Outcome> {
+    const outcome = await this.read(script, extra, [`e${this.epoch}`, ...args]);
+    if (outcome.status === "stale_epoch") {
+      throw new Fault("unavailable", "this store's turn is over", {
+        help: "another Store runs with the same data, or Redis has lost it; restart the Store",
+      });
+    }
+    if (outcome.status === "precondition") {
+      const [what] = outcome.rest;
+      throw new Fault("precondition_failed", unmet[String(what)] ?? "a condition does not hold");
+    }
+    const [generation] = outcome.rest;
+    if (outcome.status === "ok" && typeof generation === "number" && generation > 0) {
+      await this.reached(generation);
+    }
+    return outcome;
+  }
+
+  /** Runs a script as the journal recorded it. */
+  replay(
+    script: Script<Answer>,
+    extra: string[],
+    generation: number,
+    args: Argument[],
+  ): Promise<Outcome> {
+    return this.read(script, extra, [generation, ...args]);
+  }
+
+  /** A command's answer, its failure as a fault. */
+  async call<T>(command: Promise<T>): Promise<T> {
+    try {
+      return await command;
+    } catch (error) {
+      throw redisFault(error);
+    }
+  }
+}
+
+export function bucketNotFound(bucket: string): Fault {
+  return new Fault("bucket_not_found", `there is no bucket ${bucket}`, { field: "bucket" });
+}
+
+export function objectNotFound(what: string): Fault {
+  return new Fault("object_not_found", `there is no object ${what}`);
+}
