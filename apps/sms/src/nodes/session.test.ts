@@ -44,9 +44,11 @@ afterAll(async () => {
   await sms[Symbol.asyncDispose]();
 });
 
+type Body = NonNullable<SessionResponse["body"]>;
+
 /** A node that does as the test says. */
 class ScriptedNode implements AsyncDisposable {
-  readonly received: NonNullable<SessionResponse["body"]>[] = [];
+  readonly received: Body[] = [];
   id = "";
   failure: Fault | undefined;
   #stream: ClientDuplexStream<SessionRequest, SessionResponse> | undefined;
@@ -108,15 +110,15 @@ class ScriptedNode implements AsyncDisposable {
     this.#stream?.write({ body });
   }
 
-  async message<C extends NonNullable<SessionResponse["body"]>["$case"]>(
-    kind: C,
-  ): Promise<Extract<NonNullable<SessionResponse["body"]>, { $case: C }>["value"]> {
-    type Body = Extract<NonNullable<SessionResponse["body"]>, { $case: C }>;
-    const found = await until(`a ${kind} message`, () => {
+  /** The first message of a kind, once it has come. */
+  message<C extends Body["$case"]>(kind: C): Promise<Extract<Body, { $case: C }>["value"]> {
+    return until(`a ${kind} message`, () => {
       if (this.failure !== undefined) throw this.failure;
-      return this.received.find((body): body is Body => body.$case === kind);
+      const found = this.received.find(
+        (body): body is Extract<Body, { $case: C }> => body.$case === kind,
+      );
+      return found?.value as Extract<Body, { $case: C }>["value"] | undefined;
     });
-    return found.value;
   }
 
   /** Reports and waits for the answer; true if it was refused as stale. */
