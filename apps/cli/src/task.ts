@@ -14,6 +14,7 @@ import {
   parseCount,
   parseIdOf,
 } from "./values.ts";
+import { addWhy } from "./why.ts";
 
 const defaultLimit = 100;
 const time = (ms: number | undefined) => (ms === undefined ? "" : new Date(ms).toISOString());
@@ -203,6 +204,7 @@ export function addTask(program: Command): void {
       }>();
       await showLogs(sms, id, { ...options, follow: options.follow === true });
     });
+  addWhy(task);
   task
     .command("events")
     .summary("show what happened to a task")

@@ -17,13 +17,18 @@ import type { Redis } from "ioredis";
 import type { SmsConfig } from "./config.ts";
 import { EventLog } from "./events/events.ts";
 import { type EventHttpDeps, eventRoutes } from "./events/http.ts";
+import { JobAdvancer } from "./jobs/advancer.ts";
 import { jobService } from "./jobs/grpc.ts";
+import { type JobHttpDeps, jobRoutes } from "./jobs/http.ts";
+import { Jobs } from "./jobs/jobs.ts";
+import { JobRecords } from "./jobs/redis.ts";
 import { nodeService } from "./nodes/grpc.ts";
 import { nodeRoutes } from "./nodes/http.ts";
 import { Nodes } from "./nodes/nodes.ts";
 import { NodeRecords } from "./nodes/redis.ts";
 import { Sessions } from "./nodes/sessions.ts";
 import { Dispatcher } from "./scheduler/dispatch.ts";
+import { Explainer } from "./scheduler/explain.ts";
 import type { Policy } from "./scheduler/place.ts";
 import { Reconciler } from "./scheduler/reconcile.ts";
 import { Scheduler } from "./scheduler/scheduler.ts";
@@ -48,7 +53,7 @@ export interface SmsDeps {
 }
 
 /** What the routes call; the OpenAPI document is made from routes over services that are never called. */
-export type SmsServices = TaskHttpDeps & EventHttpDeps & { nodes: Nodes };
+export type SmsServices = TaskHttpDeps & JobHttpDeps & EventHttpDeps & { nodes: Nodes };
 
 /** The REST application over its services. */
 export function smsHttp(
@@ -58,13 +63,19 @@ export function smsHttp(
   return createHttp(
     {
       title: "SPEAR SMS",
-      description: "Control plane of a SPEAR cluster: tasks, nodes and events.",
+      description: "Control plane of a SPEAR cluster: tasks, jobs, nodes and events.",
       version: packageJson.version,
       log: services.log,
       maxBodyBytes,
       ready,
     },
-    [taskRoutes(services), nodeRoutes(services), eventRoutes(services), unimplementedApp("sms")],
+    [
+      taskRoutes(services),
+      jobRoutes(services),
+      nodeRoutes(services),
+      eventRoutes(services),
+      unimplementedApp("sms"),
+    ],
   );
 }
 
@@ -110,6 +121,19 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     });
     const sessions = new Sessions();
     const tasks = new Tasks({ records, scheduler, dispatcher, clock, ids });
+    const explainer = new Explainer({ records, view, clock });
+    const jobRecords = new JobRecords(redis, keys, config.eventsKept);
+    const advancer = stack.use(
+      new JobAdvancer({ records: jobRecords, scheduler, dispatcher, events, clock, log }),
+    );
+    const jobs = new Jobs({
+      records: jobRecords,
+      taskRecords: records,
+      tasks,
+      advancer,
+      clock,
+      ids,
+    });
     const logs = new TaskLogs({ tasks, events, sessions });
     const lease = { leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs };
     const nodes = new Nodes({
@@ -133,7 +157,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     });
     const http = stack.use(
       startHttp(
-        smsHttp({ tasks, logs, events, nodes, log }, ready),
+        smsHttp({ tasks, jobs, explainer, logs, events, nodes, log }, ready),
         config.httpListen,
         maxBodyBytes * 2,
       ),
@@ -147,8 +171,8 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     const grpc = stack.use(
       await startGrpc(config.grpcListen, [
         nodeService(handlers, { nodes, sessions, reports, events, cluster, log }),
-        taskService(handlers, { tasks, logs, events }),
-        jobService(handlers),
+        taskService(handlers, { tasks, explainer, logs, events }),
+        jobService(handlers, { jobs, events }),
       ]),
     );
     stack.defer(() => sessions.closeAll());

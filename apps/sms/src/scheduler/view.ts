@@ -71,11 +71,13 @@ export class ClusterView {
   readonly #clock: Clock;
   readonly #dirty = new Set<NodeId>();
   readonly placer: Placer;
+  readonly policy: Policy;
 
   constructor(records: NodeStore, clock: Clock, policy: Policy) {
     this.#records = records;
     this.#clock = clock;
     this.placer = new Placer(policy);
+    this.policy = policy;
   }
 
   /** Something about the node is no longer as it was seen. */

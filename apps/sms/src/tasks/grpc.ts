@@ -1,17 +1,19 @@
 /** TaskService: parses, calls, encodes. */
-import { taskStateFromProto } from "@spear/proto/enums.ts";
+import { taskStateFromProto, taskStateToProto } from "@spear/proto/enums.ts";
 import { TaskServiceService, type TaskServiceServer } from "@spear/proto/gen/spear/sms/v1/task.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { GrpcService, Handlers } from "@spear/shared/grpc/server.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import { runtimes } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
+import type { Explainer } from "../scheduler/explain.ts";
 import type { TaskLogs } from "./logs.ts";
 import type { Tasks } from "./tasks.ts";
 import { eventToProto, specFromProto, taskToProto } from "./wire.ts";
 
 export interface TaskGrpcDeps {
   tasks: Tasks;
+  explainer: Explainer;
   logs: TaskLogs;
   events: EventLog;
 }
@@ -20,7 +22,7 @@ const optional = <K extends string>(key: K, value: string) =>
   (value === "" ? {} : { [key]: value }) as { [P in K]?: string };
 
 /** 0 means the default. Throws `invalid_argument` outside 1–1,000. */
-function pageSizeOf(value: number): number {
+export function pageSizeOf(value: number): number {
   if (value === 0) return 100;
   if (value >= 1 && value <= 1_000) return value;
   throw new Fault("invalid_argument", "pageSize: must be 1 to 1,000", { field: "pageSize" });
@@ -42,7 +44,7 @@ export function streamOf(value: string): string {
 
 export function taskService(
   handlers: Handlers,
-  { tasks, logs, events }: TaskGrpcDeps,
+  { tasks, explainer, logs, events }: TaskGrpcDeps,
 ): GrpcService {
   const implementation: TaskServiceServer = {
     submitTask: handlers.unary(async ({ spec, idempotencyKey }) =>
@@ -71,6 +73,10 @@ export function taskService(
     cancelTask: handlers.unary(async ({ taskId }) =>
       taskToProto(await tasks.cancel(parseId("task", taskId, "taskId"))),
     ),
+    explainTask: handlers.unary(async ({ taskId }) => {
+      const explanation = await explainer.explain(parseId("task", taskId, "taskId"));
+      return { ...explanation, state: taskStateToProto(explanation.state) };
+    }),
     watchTasks: handlers.serverStream(async function* ({ taskId, afterSeq }, { signal }) {
       if (taskId !== "") await tasks.get(parseId("task", taskId, "taskId"));
       const wanted = (event: { taskId?: string }) =>

@@ -4,14 +4,17 @@ import { taskStateFromProto } from "@spear/proto/enums.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
+import { Explanation } from "@spear/shared/explanation.ts";
 import { Event, runtimes, Task, TaskSpec, TaskStateSchema } from "@spear/shared/task.ts";
 import { Elysia, t } from "elysia";
+import type { Explainer } from "../scheduler/explain.ts";
 import type { TaskLogs } from "./logs.ts";
 import { streamOf } from "./grpc.ts";
 import { maxBulk, type Tasks } from "./tasks.ts";
 
 export interface TaskHttpDeps {
   tasks: Tasks;
+  explainer: Explainer;
   logs: TaskLogs;
   log: Log;
 }
@@ -21,7 +24,7 @@ const tags = ["tasks"];
 const keepAliveMs = 15_000;
 
 /** Labels as given: `label=zone=eu`, any number of times. */
-function labelsOf(values: readonly string[] | undefined): Record<string, string> {
+export function labelsOf(values: readonly string[] | undefined): Record<string, string> {
   return Object.fromEntries(
     (values ?? []).map((text) => {
       const at = text.indexOf("=");
@@ -93,9 +96,9 @@ const taskId = t.Object({ id: t.String({ description: "task_…" }) });
 const flag = (description: string) =>
   t.Optional(t.Union([t.Literal("true"), t.Literal("false")], { description }));
 
-export function taskRoutes({ tasks, logs, log }: TaskHttpDeps) {
+export function taskRoutes({ tasks, explainer, logs, log }: TaskHttpDeps) {
   return new Elysia()
-    .model({ TaskSpec, Task, Event })
+    .model({ TaskSpec, Task, Event, Explanation })
     .post(
       "/v1/tasks",
       async ({ body, set }) => {
@@ -208,6 +211,15 @@ export function taskRoutes({ tasks, logs, log }: TaskHttpDeps) {
         },
       },
     )
+    .get("/v1/tasks/:id/why", ({ params }) => explainer.explain(parseId("task", params.id, "id")), {
+      params: taskId,
+      response: t.Ref(Explanation),
+      detail: {
+        operationId: "explainTask",
+        summary: "Why a task waits and what would place it now; for a placed one, why there.",
+        tags,
+      },
+    })
     .get(
       "/v1/tasks/:id/logs",
       async ({ params, query, request }) => {

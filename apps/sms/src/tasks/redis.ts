@@ -285,6 +285,13 @@ export class TaskRecords implements RecordStore {
     });
   }
 
+  /** How many of its class wait before a task; undefined if it does not wait for a node. */
+  async aheadOf(id: TaskId): Promise<number | undefined> {
+    const cls = await this.#redis.hget(this.#keys.task(id), "c");
+    if (cls === null) return undefined;
+    return (await this.#redis.zrank(this.#keys.pendingClass(cls), id)) ?? undefined;
+  }
+
   /** The first `limit` waiting tasks of a class with their ranks. */
   async waiting(cls: string, limit: number): Promise<{ id: TaskId; rank: number }[]> {
     const flat = await this.#redis.zrange(

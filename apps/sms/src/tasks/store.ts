@@ -92,6 +92,8 @@ export interface RecordStore {
   countIn(state: TaskState): Promise<number>;
   /** Classes with waiting tasks, lowest rank first: `limit` of them from the `offset`th on. */
   waitingClasses(offset: number, limit: number): Promise<Waiting[]>;
+  /** How many of its class wait before a task; undefined if it does not wait for a node. */
+  aheadOf(id: TaskId): Promise<number | undefined>;
   /** The first `limit` waiting tasks of a class with their ranks. */
   waiting(cls: string, limit: number): Promise<{ id: TaskId; rank: number }[]>;
 }

@@ -117,14 +117,14 @@ export class Tasks {
   /** Throws `task_not_found`. */
   async get(id: TaskId): Promise<Task> {
     const record = await this.#read(() => this.#records.get(id));
-    if (record === undefined) throw notFound(id);
+    if (record === undefined) throw taskNotFound(id);
     return record.task;
   }
 
   /** All events of a task, oldest first. Throws `task_not_found`. */
   async events(id: TaskId): Promise<Event[]> {
     const events = await this.#read(() => this.#records.history(id));
-    if (events === undefined) throw notFound(id);
+    if (events === undefined) throw taskNotFound(id);
     return events;
   }
 
@@ -158,7 +158,7 @@ export class Tasks {
     const { code, nodeId, attempt } = await this.#read(() =>
       this.#records.cancel(id, this.#clock.nowMs()),
     );
-    if (code === "missing") throw notFound(id);
+    if (code === "missing") throw taskNotFound(id);
     if (code === "cancelled" && (nodeId as string) !== "" && attempt > 0) {
       await this.#dispatcher.withdraw(nodeId as NodeId, id, attempt);
     }
@@ -174,7 +174,8 @@ export class Tasks {
   }
 }
 
-function notFound(id: TaskId): Fault {
+/** There is no such task. */
+export function taskNotFound(id: TaskId): Fault {
   return new Fault("task_not_found", `there is no task ${id}`, {
     field: "taskId",
     help: "list tasks with: spear task ls",

@@ -107,6 +107,45 @@ export interface WatchTasksRequest {
   afterSeq?: number | undefined;
 }
 
+/** See TaskService.ExplainTask. */
+export interface ExplainTaskRequest {
+  /** Task. */
+  taskId: string;
+}
+
+/** Why a task waits, or why it is where it is. */
+export interface Explanation {
+  /** Task. */
+  taskId: string;
+  /** Its state. */
+  state: TaskState;
+  /** One sentence for people. */
+  summary: string;
+  /** Each of these would place it now, the smallest first. */
+  changes: string[];
+  /** Every node as it stands now, the best first. */
+  nodes: NodeVerdict[];
+}
+
+/** What speaks for or against a node. */
+export interface NodeVerdict {
+  /** Node. */
+  nodeId: string;
+  /** Its name. */
+  name: string;
+  /** It has the task, or would get it. */
+  chosen: boolean;
+  /** What speaks against it; empty if the task fits. */
+  reasons: string[];
+  /** Points by part, where the task fits; the greatest sum is chosen. */
+  score: { [key: string]: number };
+}
+
+export interface NodeVerdict_ScoreEntry {
+  key: string;
+  value: number;
+}
+
 /** See TaskService.ReadLogs. */
 export interface ReadLogsRequest {
   /** Task. */
@@ -986,6 +1025,468 @@ export const WatchTasksRequest: MessageFns<WatchTasksRequest> = {
   },
 };
 
+function createBaseExplainTaskRequest(): ExplainTaskRequest {
+  return { taskId: "" };
+}
+
+export const ExplainTaskRequest: MessageFns<ExplainTaskRequest> = {
+  encode(message: ExplainTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainTaskRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainTaskRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainTaskRequest {
+    return {
+      taskId: isSet(object.taskId)
+        ? globalThis.String(object.taskId)
+        : isSet(object.task_id)
+        ? globalThis.String(object.task_id)
+        : "",
+    };
+  },
+
+  toJSON(message: ExplainTaskRequest): unknown {
+    const obj: any = {};
+    if (message.taskId !== "") {
+      obj.taskId = message.taskId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainTaskRequest>, I>>(base?: I): ExplainTaskRequest {
+    return ExplainTaskRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainTaskRequest>, I>>(object: I): ExplainTaskRequest {
+    const message = createBaseExplainTaskRequest();
+    message.taskId = object.taskId ?? "";
+    return message;
+  },
+};
+
+function createBaseExplanation(): Explanation {
+  return { taskId: "", state: 0, summary: "", changes: [], nodes: [] };
+}
+
+export const Explanation: MessageFns<Explanation> = {
+  encode(message: Explanation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.state !== 0) {
+      writer.uint32(16).int32(message.state);
+    }
+    if (message.summary !== "") {
+      writer.uint32(26).string(message.summary);
+    }
+    for (const v of message.changes) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.nodes) {
+      NodeVerdict.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Explanation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplanation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.summary = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.changes.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.nodes.push(NodeVerdict.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Explanation {
+    return {
+      taskId: isSet(object.taskId)
+        ? globalThis.String(object.taskId)
+        : isSet(object.task_id)
+        ? globalThis.String(object.task_id)
+        : "",
+      state: isSet(object.state) ? taskStateFromJSON(object.state) : 0,
+      summary: isSet(object.summary) ? globalThis.String(object.summary) : "",
+      changes: globalThis.Array.isArray(object?.changes) ? object.changes.map((e: any) => globalThis.String(e)) : [],
+      nodes: globalThis.Array.isArray(object?.nodes) ? object.nodes.map((e: any) => NodeVerdict.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: Explanation): unknown {
+    const obj: any = {};
+    if (message.taskId !== "") {
+      obj.taskId = message.taskId;
+    }
+    if (message.state !== 0) {
+      obj.state = taskStateToJSON(message.state);
+    }
+    if (message.summary !== "") {
+      obj.summary = message.summary;
+    }
+    if (message.changes?.length) {
+      obj.changes = message.changes;
+    }
+    if (message.nodes?.length) {
+      obj.nodes = message.nodes.map((e) => NodeVerdict.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Explanation>, I>>(base?: I): Explanation {
+    return Explanation.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Explanation>, I>>(object: I): Explanation {
+    const message = createBaseExplanation();
+    message.taskId = object.taskId ?? "";
+    message.state = object.state ?? 0;
+    message.summary = object.summary ?? "";
+    message.changes = object.changes?.map((e) => e) || [];
+    message.nodes = object.nodes?.map((e) => NodeVerdict.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseNodeVerdict(): NodeVerdict {
+  return { nodeId: "", name: "", chosen: false, reasons: [], score: {} };
+}
+
+export const NodeVerdict: MessageFns<NodeVerdict> = {
+  encode(message: NodeVerdict, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.chosen !== false) {
+      writer.uint32(24).bool(message.chosen);
+    }
+    for (const v of message.reasons) {
+      writer.uint32(34).string(v!);
+    }
+    globalThis.Object.entries(message.score).forEach(([key, value]: [string, number]) => {
+      NodeVerdict_ScoreEntry.encode({ key: key as any, value }, writer.uint32(42).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeVerdict {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeVerdict();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.chosen = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reasons.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            const entry5 = NodeVerdict_ScoreEntry.decode(reader, reader.uint32());
+            if (entry5.value !== undefined) {
+              message.score[entry5.key] = entry5.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): NodeVerdict {
+    return {
+      nodeId: isSet(object.nodeId)
+        ? globalThis.String(object.nodeId)
+        : isSet(object.node_id)
+        ? globalThis.String(object.node_id)
+        : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      chosen: isSet(object.chosen) ? globalThis.Boolean(object.chosen) : false,
+      reasons: globalThis.Array.isArray(object?.reasons) ? object.reasons.map((e: any) => globalThis.String(e)) : [],
+      score: isObject(object.score)
+        ? (globalThis.Object.entries(object.score) as [string, any][]).reduce(
+          (acc: { [key: string]: number }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.Number(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+    };
+  },
+
+  toJSON(message: NodeVerdict): unknown {
+    const obj: any = {};
+    if (message.nodeId !== "") {
+      obj.nodeId = message.nodeId;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.chosen !== false) {
+      obj.chosen = message.chosen;
+    }
+    if (message.reasons?.length) {
+      obj.reasons = message.reasons;
+    }
+    if (message.score) {
+      const entries = globalThis.Object.entries(message.score) as [string, number][];
+      if (entries.length > 0) {
+        obj.score = {};
+        entries.forEach(([k, v]) => {
+          obj.score[k] = Math.round(v);
+        });
+      }
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<NodeVerdict>, I>>(base?: I): NodeVerdict {
+    return NodeVerdict.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeVerdict>, I>>(object: I): NodeVerdict {
+    const message = createBaseNodeVerdict();
+    message.nodeId = object.nodeId ?? "";
+    message.name = object.name ?? "";
+    message.chosen = object.chosen ?? false;
+    message.reasons = object.reasons?.map((e) => e) || [];
+    message.score = (globalThis.Object.entries(object.score ?? {}) as [string, number][]).reduce(
+      (acc: { [key: string]: number }, [key, value]: [string, number]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.Number(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseNodeVerdict_ScoreEntry(): NodeVerdict_ScoreEntry {
+  return { key: "", value: 0 };
+}
+
+export const NodeVerdict_ScoreEntry: MessageFns<NodeVerdict_ScoreEntry> = {
+  encode(message: NodeVerdict_ScoreEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== 0) {
+      writer.uint32(16).int32(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeVerdict_ScoreEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeVerdict_ScoreEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.value = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): NodeVerdict_ScoreEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.Number(object.value) : 0,
+    };
+  },
+
+  toJSON(message: NodeVerdict_ScoreEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== 0) {
+      obj.value = Math.round(message.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<NodeVerdict_ScoreEntry>, I>>(base?: I): NodeVerdict_ScoreEntry {
+    return NodeVerdict_ScoreEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeVerdict_ScoreEntry>, I>>(object: I): NodeVerdict_ScoreEntry {
+    const message = createBaseNodeVerdict_ScoreEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? 0;
+    return message;
+  },
+};
+
 function createBaseReadLogsRequest(): ReadLogsRequest {
   return { taskId: "", stream: "", follow: false, tailBytes: undefined, attempt: 0 };
 }
@@ -1200,6 +1701,19 @@ export const TaskServiceService = {
     responseSerialize: (value: Event): Buffer => Buffer.from(Event.encode(value).finish()),
     responseDeserialize: (value: Buffer): Event => Event.decode(value),
   },
+  /**
+   * Why a task waits and what would place it now; for a placed one, why there.
+   * Errors: task_not_found.
+   */
+  explainTask: {
+    path: "/spear.sms.v1.TaskService/ExplainTask" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ExplainTaskRequest): Buffer => Buffer.from(ExplainTaskRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ExplainTaskRequest => ExplainTaskRequest.decode(value),
+    responseSerialize: (value: Explanation): Buffer => Buffer.from(Explanation.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Explanation => Explanation.decode(value),
+  },
   /** Output of a task. Errors: task_not_found, logs_unavailable. */
   readLogs: {
     path: "/spear.sms.v1.TaskService/ReadLogs" as const,
@@ -1235,6 +1749,11 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
   cancelTask: handleUnaryCall<CancelTaskRequest, Task>;
   /** Events after a point, then live ones. Errors: events_trimmed. */
   watchTasks: handleServerStreamingCall<WatchTasksRequest, Event>;
+  /**
+   * Why a task waits and what would place it now; for a placed one, why there.
+   * Errors: task_not_found.
+   */
+  explainTask: handleUnaryCall<ExplainTaskRequest, Explanation>;
   /** Output of a task. Errors: task_not_found, logs_unavailable. */
   readLogs: handleServerStreamingCall<ReadLogsRequest, LogChunk>;
 }
@@ -1334,6 +1853,25 @@ export interface TaskServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<Event>;
+  /**
+   * Why a task waits and what would place it now; for a placed one, why there.
+   * Errors: task_not_found.
+   */
+  explainTask(
+    request: ExplainTaskRequest,
+    callback: (error: ServiceError | null, response: Explanation) => void,
+  ): ClientUnaryCall;
+  explainTask(
+    request: ExplainTaskRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Explanation) => void,
+  ): ClientUnaryCall;
+  explainTask(
+    request: ExplainTaskRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Explanation) => void,
+  ): ClientUnaryCall;
   /** Output of a task. Errors: task_not_found, logs_unavailable. */
   readLogs(request: ReadLogsRequest, options?: Partial<CallOptions>): ClientReadableStream<LogChunk>;
   readLogs(
