@@ -45,6 +45,7 @@ afterAll(async () => {
 });
 
 type Body = NonNullable<SessionResponse["body"]>;
+type Bodies = { [B in Body as B["$case"]]: B["value"] };
 
 /** A node that does as the test says. */
 class ScriptedNode implements AsyncDisposable {
@@ -111,13 +112,10 @@ class ScriptedNode implements AsyncDisposable {
   }
 
   /** The first message of a kind, once it has come. */
-  message<C extends Body["$case"]>(kind: C): Promise<Extract<Body, { $case: C }>["value"]> {
-    return until(`a ${kind} message`, () => {
+  message<K extends keyof Bodies>(kind: K): Promise<Bodies[K]> {
+    return until<Bodies[K]>(`a ${kind} message`, () => {
       if (this.failure !== undefined) throw this.failure;
-      const found = this.received.find(
-        (body): body is Extract<Body, { $case: C }> => body.$case === kind,
-      );
-      return found?.value as Extract<Body, { $case: C }>["value"] | undefined;
+      return this.received.find((body) => body.$case === kind)?.value as Bodies[K] | undefined;
     });
   }
 

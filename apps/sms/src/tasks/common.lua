@@ -67,10 +67,10 @@ local function release(node, task, cpu, memory, extras, job, heeds)
   end
   local key = node_key(node)
   if redis.call('EXISTS', key) == 0 then return end
-  redis.call('HINCRBY', key, 'uc', -cpu)
-  redis.call('HINCRBY', key, 'um', string.format('%.0f', -memory))
+  redis.call('HINCRBY', key, 'uc', string.format('%.0f', 0 - cpu))
+  redis.call('HINCRBY', key, 'um', string.format('%.0f', 0 - memory))
   redis.call('HINCRBY', key, 'us', -1)
-  for name, count in pairs(extras_of(extras)) do redis.call('HINCRBY', key, 'ux:' .. name, -count) end
+  for name, count in pairs(extras_of(extras)) do redis.call('HINCRBY', key, 'ux:' .. name, 0 - count) end
 end
 
 -- Keeps a class among those that wait, by the rank of its first, or takes it out.

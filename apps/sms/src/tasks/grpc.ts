@@ -1,5 +1,6 @@
 /** TaskService: parses, calls, encodes. */
 import { taskStateFromProto, taskStateToProto } from "@spear/proto/enums.ts";
+import { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
 import { TaskServiceService, type TaskServiceServer } from "@spear/proto/gen/spear/sms/v1/task.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { GrpcService, Handlers } from "@spear/shared/grpc/server.ts";
@@ -83,8 +84,8 @@ export function taskService(
         taskId === "" ? event.taskId !== undefined : event.taskId === taskId;
       for await (const event of events.follow(afterSeq, wanted, signal)) yield eventToProto(event);
     }),
-    readLogs: handlers.serverStream((request, { signal }) =>
-      logs.read(
+    readLogs: handlers.serverStream(async function* (request, { signal }) {
+      const frames = logs.read(
         {
           id: parseId("task", request.taskId, "taskId"),
           stream: streamOf(request.stream),
@@ -93,8 +94,13 @@ export function taskService(
           attempt: request.attempt,
         },
         signal,
-      ),
-    ),
+      );
+      for await (const frame of frames) {
+        yield !("stream" in frame)
+          ? LogChunk.fromPartial({ stream: "system", end: taskToProto(frame.end) })
+          : frame;
+      }
+    }),
   };
   return { definition: TaskServiceService, handlers: { ...implementation } };
 }

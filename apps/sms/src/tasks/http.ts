@@ -1,6 +1,4 @@
 /** Tasks over REST: parses, calls, encodes. */
-import { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
-import { taskStateFromProto } from "@spear/proto/enums.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
@@ -8,7 +6,7 @@ import { Explanation } from "@spear/shared/explanation.ts";
 import { Event, runtimes, Task, TaskSpec, TaskStateSchema } from "@spear/shared/task.ts";
 import { Elysia, t } from "elysia";
 import type { Explainer } from "../scheduler/explain.ts";
-import type { TaskLogs } from "./logs.ts";
+import type { LogFrame, TaskLogs } from "./logs.ts";
 import { streamOf } from "./grpc.ts";
 import { maxBulk, type Tasks } from "./tasks.ts";
 
@@ -38,18 +36,17 @@ export function labelsOf(values: readonly string[] | undefined): Record<string, 
 }
 
 /** A frame of the log stream as one line of JSON; see getTaskLogs. */
-function frameOf(chunk: LogChunk): string {
-  if (chunk.end !== undefined) {
-    const { state, ...end } = chunk.end;
-    return `${JSON.stringify({ end: { ...end, state: taskStateFromProto(state) } })}\n`;
+function lineOf(frame: LogFrame): string {
+  if ("stream" in frame) {
+    const { stream, data, attempt, offset } = frame;
+    return `${JSON.stringify({ stream, data: Buffer.from(data).toString("base64"), attempt, offset })}\n`;
   }
-  const { stream, data, attempt, offset } = chunk;
-  return `${JSON.stringify({ stream, data: Buffer.from(data).toString("base64"), attempt, offset })}\n`;
+  return `${JSON.stringify(frame)}\n`;
 }
 
 /** Chunks as a response body, with blank lines while nothing comes. */
 function bodyOf(
-  chunks: AsyncGenerator<LogChunk>,
+  chunks: AsyncGenerator<LogFrame>,
   raw: boolean,
   abort: AbortController,
   log: Log,
@@ -70,8 +67,9 @@ function bodyOf(
             controller.close();
             return;
           }
-          if (raw && next.value.data.length === 0) continue;
-          controller.enqueue(raw ? next.value.data : encoder.encode(frameOf(next.value)));
+          if (!raw) controller.enqueue(encoder.encode(lineOf(next.value)));
+          else if ("stream" in next.value) controller.enqueue(next.value.data);
+          else continue;
           return;
         }
       } catch (error) {

@@ -1,5 +1,4 @@
 /** Output of a task, read from its node over the node's session, across attempts. */
-import { taskToProto } from "./wire.ts";
 import type { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
@@ -19,6 +18,9 @@ export interface LogRequest {
   attempt: number;
 }
 
+/** A piece of output, or at last the task as it then stands. */
+export type LogFrame = LogChunk | { end: Task };
+
 export class TaskLogs {
   readonly #tasks: Tasks;
   readonly #events: EventLog;
@@ -35,7 +37,7 @@ export class TaskLogs {
    * task to start and goes on through its attempts until it ends.
    * Throws `task_not_found`, or `logs_unavailable` if the node is away.
    */
-  async *read(request: LogRequest, signal: AbortSignal): AsyncGenerator<LogChunk> {
+  async *read(request: LogRequest, signal: AbortSignal): AsyncGenerator<LogFrame> {
     let task = await this.#tasks.get(request.id);
     let tailBytes = request.tailBytes;
     let done = request.attempt > 0 ? request.attempt - 1 : Math.max(0, task.attempt - 1);
@@ -59,13 +61,7 @@ export class TaskLogs {
       if (!request.follow || isTerminal(task.state)) break;
       task = await this.#changed(task, signal);
     }
-    yield {
-      stream: "system",
-      data: Buffer.alloc(0),
-      attempt: 0,
-      offset: 0,
-      end: taskToProto(await this.#tasks.get(request.id)),
-    };
+    yield { end: await this.#tasks.get(request.id) };
   }
 
   async *#readAttempt(

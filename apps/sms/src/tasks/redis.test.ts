@@ -178,6 +178,14 @@ describe("fencing (T3)", () => {
   });
 });
 
+test("a task that needs nothing but a slot gives it back", async () => {
+  const node = await addNode(1);
+  const id = await submit(node, { resources: { cpu: 0, memoryBytes: 0 } });
+  await records.transition({ id, to: "running", attempt: 1, nodeId: node, reason: "claimed" }, 20);
+  await records.transition({ id, to: "succeeded", attempt: 1, nodeId: node, reason: "exited" }, 30);
+  expect((await nodes.get(node))?.reserved).toMatchObject({ cpu: 0, memoryBytes: 0, slots: 0 });
+});
+
 describe("cancel", () => {
   test("ends a waiting task at once, asks for a running one, leaves an ended one", async () => {
     const node = await addNode(2);
