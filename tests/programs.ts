@@ -27,7 +27,7 @@ function flagsOf(flags: ProgramOptions["flags"]): string[] {
 
 /** A program that runs; disposing kills it. */
 export class Program implements AsyncDisposable {
-  readonly name: string;
+  readonly name: "sms" | "spearlet" | "store";
   readonly #argv: string[];
   readonly #environment: Record<string, string>;
   #child: Bun.Subprocess<"ignore", "pipe", "pipe"> | undefined;
@@ -36,7 +36,7 @@ export class Program implements AsyncDisposable {
   http = "";
   grpc = "";
 
-  constructor(name: "sms" | "spearlet" | "store", options: ProgramOptions) {
+  constructor(name: Program["name"], options: ProgramOptions) {
     this.name = name;
     this.#argv = [
       ...(options.wrapper ?? []),
@@ -146,13 +146,17 @@ export class Cluster implements AsyncDisposable {
   readonly store: Program | undefined;
   readonly nodes: Program[];
 
+  readonly #resources: AsyncDisposableStack;
+
   private constructor(
+    resources: AsyncDisposableStack,
     directory: string,
     redis: TestRedis,
     sms: Program,
     store: Program | undefined,
     nodes: Program[],
   ) {
+    this.#resources = resources;
     this.directory = directory;
     this.redis = redis;
     this.sms = sms;
@@ -161,36 +165,33 @@ export class Cluster implements AsyncDisposable {
   }
 
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
+    // What has started goes again if a later part does not start.
+    await using resources = new AsyncDisposableStack();
     const directory = await mkdtemp(join(tmpdir(), "spear-cluster-"));
-    const redis = await startRedis();
+    resources.defer(() => rm(directory, { recursive: true, force: true }));
+    const redis = resources.use(await startRedis());
     const free = { httpListen: "127.0.0.1:0", grpcListen: "127.0.0.1:0", logLevel: "info" };
+    const run = (name: Program["name"], flags: NonNullable<ProgramOptions["flags"]>) =>
+      resources.use(new Program(name, { flags: { ...free, ...flags } })).start();
     const store = options.store
-      ? await new Program("store", {
-          flags: { ...free, redisUrl: redis.url, dataDir: join(directory, "store") },
-        }).start()
+      ? await run("store", { redisUrl: redis.url, dataDir: join(directory, "store") })
       : undefined;
-    const sms = await new Program("sms", {
-      flags: {
-        ...free,
-        redisUrl: redis.url,
-        ...(store === undefined ? {} : { storeUrl: `http://${store.http}` }),
-        ...options.sms,
-      },
-    }).start();
+    const sms = await run("sms", {
+      redisUrl: redis.url,
+      ...(store === undefined ? {} : { storeUrl: `http://${store.http}` }),
+      ...options.sms,
+    });
     const nodes = await Promise.all(
       Array.from({ length: options.nodes ?? 1 }, (_, index) =>
-        new Program("spearlet", {
-          flags: {
-            ...free,
-            smsAddress: sms.grpc,
-            dataDir: join(directory, `node-${index + 1}`),
-            name: `node-${index + 1}`,
-            ...options.spearlet,
-          },
-        }).start(),
+        run("spearlet", {
+          smsAddress: sms.grpc,
+          dataDir: join(directory, `node-${index + 1}`),
+          name: `node-${index + 1}`,
+          ...options.spearlet,
+        }),
       ),
     );
-    return new Cluster(directory, redis, sms, store, nodes);
+    return new Cluster(resources.move(), directory, redis, sms, store, nodes);
   }
 
   /** Calls SMS over REST; the parsed answer, or an error that shows the problem. */
@@ -207,11 +208,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.nodes.map((node) => node[Symbol.asyncDispose]()));
-    await this.sms[Symbol.asyncDispose]();
-    await this.store?.[Symbol.asyncDispose]();
-    await this.redis[Symbol.asyncDispose]();
-    await rm(this.directory, { recursive: true, force: true });
+    await this.#resources.disposeAsync();
   }
 }
 

@@ -68,6 +68,6 @@ test("Python submits, watches to the end, reads the output and is refused in its
     listed: [id],
     nodes: ["node-1"],
     noRuntime: ["INVALID_ARGUMENT", "invalid_argument", "spec"],
-    noTask: ["NOT_FOUND", "task_not_found", null],
+    noTask: ["NOT_FOUND", "task_not_found", "taskId"],
   });
 });

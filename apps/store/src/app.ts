@@ -2,7 +2,6 @@
 import type { AnyElysia } from "elysia";
 import { createHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
-import { unimplementedApp } from "@spear/shared/unimplemented.ts";
 import type { Buckets } from "./buckets/buckets.ts";
 import { bucketRoutes } from "./buckets/http.ts";
 import { objectRoutes } from "./objects/http.ts";
@@ -33,11 +32,6 @@ export function storeApp({ objects, buckets, lifecycle, log, ready }: StoreServi
       streams: () => true,
       ready,
     },
-    [
-      bucketRoutes(buckets),
-      objectRoutes(objects, log),
-      lifecycleRoutes(lifecycle),
-      unimplementedApp("store"),
-    ],
+    [bucketRoutes(buckets), objectRoutes(objects, log), lifecycleRoutes(lifecycle)],
   );
 }
