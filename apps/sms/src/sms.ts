@@ -40,7 +40,6 @@ import { OutputPublisher } from "./tasks/outputs.ts";
 import { TaskRecords } from "./tasks/redis.ts";
 import { Reports } from "./tasks/reports.ts";
 import { Tasks } from "./tasks/tasks.ts";
-import { unimplementedApp } from "@spear/shared/unimplemented.ts";
 import packageJson from "../package.json" with { type: "json" };
 
 /** Largest JSON body: a bulk submit of 10,000 small specs fits. */
@@ -69,13 +68,7 @@ export function smsHttp(
       maxBodyBytes,
       ready,
     },
-    [
-      taskRoutes(services),
-      jobRoutes(services),
-      nodeRoutes(services),
-      eventRoutes(services),
-      unimplementedApp("sms"),
-    ],
+    [taskRoutes(services), jobRoutes(services), nodeRoutes(services), eventRoutes(services)],
   );
 }
 

@@ -1,8 +1,11 @@
 import { expect, test } from "bun:test";
 import { Fault } from "@spear/shared/fault.ts";
+import { jobStates } from "@spear/shared/job.ts";
 import { nodeStates } from "@spear/shared/node.ts";
 import { taskStates } from "@spear/shared/state.ts";
 import {
+  jobStateFromProto,
+  jobStateToProto,
   nodeStateFromProto,
   nodeStateToProto,
   taskStateFromProto,
@@ -10,6 +13,7 @@ import {
 } from "./enums.ts";
 import { NodeState, nodeStateToJSON } from "./gen/spear/common/v1/node.ts";
 import { TaskState, taskStateToJSON } from "./gen/spear/common/v1/task.ts";
+import { JobState, jobStateToJSON } from "./gen/spear/sms/v1/job.ts";
 
 const numbersOf = (values: object) =>
   Object.values(values).filter((value): value is number => value > 0);
@@ -27,6 +31,14 @@ test("every node state has its number and every number its state", () => {
   for (const state of nodeStates) {
     expect(nodeStateFromProto(nodeStateToProto(state))).toBe(state);
     expect(nodeStateToJSON(nodeStateToProto(state))).toBe(`NODE_STATE_${state.toUpperCase()}`);
+  }
+});
+
+test("every job state has its number and every number its state", () => {
+  expect(jobStates.map(jobStateToProto)).toEqual(numbersOf(JobState) as JobState[]);
+  for (const state of jobStates) {
+    expect(jobStateFromProto(jobStateToProto(state))).toBe(state);
+    expect(jobStateToJSON(jobStateToProto(state))).toBe(`JOB_STATE_${state.toUpperCase()}`);
   }
 });
 

@@ -6,10 +6,11 @@ import { expect, test } from "bun:test";
 import { ScalarType, type DescEnum, type DescField, type DescMessage } from "@bufbuild/protobuf";
 import type { TSchema } from "@sinclair/typebox";
 import { descriptors } from "./grpc/descriptors.ts";
+import { Job, JobSpec } from "./job.ts";
 import { Node } from "./node.ts";
 import { Event, Task, TaskSpec } from "./task.ts";
 
-const named: Record<string, TSchema> = { TaskSpec };
+const named: Record<string, TSchema> = { JobSpec, TaskSpec };
 
 /** JSON's type of a proto scalar; bytes travel as base64. */
 const scalarTypes: Partial<Record<ScalarType, string>> = {
@@ -97,7 +98,9 @@ function compare(schema: TSchema, message: DescMessage, path: string): string[] 
 }
 
 function messageOf(name: string): DescMessage {
-  const message = descriptors.getMessage(`spear.common.v1.${name}`);
+  const message =
+    descriptors.getMessage(`spear.common.v1.${name}`) ??
+    descriptors.getMessage(`spear.sms.v1.${name}`);
   if (message === undefined) throw new Error(`no message ${name}`);
   return message;
 }
@@ -107,6 +110,8 @@ test.each([
   ["Task", Task],
   ["Event", Event],
   ["Node", Node],
+  ["JobSpec", JobSpec],
+  ["Job", Job],
 ] as const)("%s is the same in the schema and in the proto", (name, schema) => {
   expect(compare(schema, messageOf(name), name)).toEqual([]);
 });

@@ -4,12 +4,14 @@ import { parseId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Event } from "@spear/shared/task.ts";
 import { Elysia, t } from "elysia";
+import type { Jobs } from "../jobs/jobs.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import type { EventLog } from "./events.ts";
 
 export interface EventHttpDeps {
   events: EventLog;
   tasks: Tasks;
+  jobs: Jobs;
   log: Log;
 }
 
@@ -28,7 +30,7 @@ interface Socket {
   raw: { getBufferedAmount?(): number };
 }
 
-export function eventRoutes({ events, tasks, log }: EventHttpDeps) {
+export function eventRoutes({ events, tasks, jobs, log }: EventHttpDeps) {
   const followers = new Map<string, AbortController>();
 
   async function follow(socket: Socket, wanted: (event: Event) => boolean): Promise<void> {
@@ -87,6 +89,25 @@ export function eventRoutes({ events, tasks, log }: EventHttpDeps) {
           const id = parseId("task", socket.data.params?.id, "id");
           await tasks.get(id);
           void follow(socket, (event) => event.taskId === id);
+        } catch (error) {
+          fail(socket, error);
+        }
+      },
+      close,
+    })
+    .ws("/v1/jobs/:id/events", {
+      query,
+      detail: {
+        operationId: "watchJob",
+        summary: "Events of a job and its tasks, as a WebSocket.",
+        tags: ["events"],
+      },
+      open: async (raw) => {
+        const socket = raw as unknown as Socket;
+        try {
+          const id = parseId("job", socket.data.params?.id, "id");
+          await jobs.get(id);
+          void follow(socket, (event) => event.jobId === id);
         } catch (error) {
           fail(socket, error);
         }

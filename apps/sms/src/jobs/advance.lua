@@ -126,7 +126,9 @@ while room > 0 do
     end
   end
 end
-redis.call('HINCRBY', key, 'active', released)
-redis.call('HINCRBY', key, 'blocked', -released)
+if released > 0 then
+  redis.call('HINCRBY', key, 'active', released)
+  redis.call('HINCRBY', key, 'blocked', -released)
+end
 local full = have[8] ~= '0' and active + released >= tonumber(have[8])
 return answer(redis.call('EXISTS', doomed) == 1 or (not full and redis.call('EXISTS', ready) == 1))

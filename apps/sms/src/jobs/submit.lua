@@ -37,13 +37,21 @@ for group = 0, tonumber(ARGV[6]) - 1 do
   local count, waits, dependents = tonumber(take()), tonumber(take()), take()
   local range = first .. ' ' .. (first + count - 1)
   redis.call('HSET', groups, group .. 'r', range, group .. 'o', dependents, group .. 'u', count, group .. 'l', waits)
-  if waits == 0 then redis.call('RPUSH', job_ready_key(job), range) end
+  if waits == 0 and count > 0 then redis.call('RPUSH', job_ready_key(job), range) end
   first = first + count
 end
 
 local needs = {}
 for need = 1, tonumber(ARGV[7]) do
   needs[need] = {take(), take(), take(), take(), take(), take(), take(), take()}
+end
+-- The indexes take the ids some hundreds at a time.
+local ids, scored = {}, {}
+local function index()
+  redis.call('RPUSH', list, unpack(ids))
+  redis.call('ZADD', TASKS, unpack(scored))
+  redis.call('ZADD', tasks_in_key('pending'), unpack(scored))
+  ids, scored = {}, {}
 end
 for _ = 1, total do
   local id, place, need, name, spec = take(), take(), needs[tonumber(take()) + 1], take(), take()
@@ -52,9 +60,10 @@ for _ = 1, total do
     'sp', spec, 'nn', name, 'r', need[1], 'c', need[2], 'k', need[3], 'nc', need[4], 'nm', need[5],
     'nx', need[6], 'ca', NOW, 'p', place, 'b', need[7])
   if need[8] ~= '' then redis.call('HSET', task_key(id), 'g', need[8]) end
-  redis.call('ZADD', TASKS, 0, id)
-  redis.call('ZADD', tasks_in_key('pending'), 0, id)
-  redis.call('RPUSH', list, id)
+  ids[#ids + 1] = id
+  scored[#scored + 1], scored[#scored + 2] = 0, id
+  if #ids == 500 then index() end
 end
+if #ids > 0 then index() end
 job_due(job, NOW)
 return {'created', job}

@@ -135,7 +135,7 @@ export function decodeRecord(
 }
 
 /** A spec fit to be shown: names of secrets stay, values go. */
-function withoutSecrets(spec: TaskSpec): TaskSpec {
+export function withoutSecrets<S extends { secrets?: Record<string, string> }>(spec: S): S {
   if (spec.secrets === undefined) return spec;
   return {
     ...spec,

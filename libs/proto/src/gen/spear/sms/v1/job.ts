@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Event, TaskSpec } from "../../common/v1/task.ts";
+import { Event, Failure, Task, TaskSpec, TaskState, taskStateFromJSON, taskStateToJSON } from "../../common/v1/task.ts";
 
 export const protobufPackage = "spear.sms.v1";
 
@@ -130,8 +130,14 @@ export interface JobSpec {
   deadlineMs: number;
   /** Parameters and their defaults. */
   params: { [key: string]: string };
-  /** Free labels. */
+  /** Free labels; every task has them too. */
   labels: { [key: string]: string };
+  /** How long the job and its tasks are kept after the end, in milliseconds. Default 7 days. */
+  retentionMs?:
+    | number
+    | undefined;
+  /** Do not start before this long after the submit, in milliseconds. */
+  delayMs: number;
 }
 
 export interface JobSpec_TasksEntry {
@@ -153,7 +159,7 @@ export interface JobSpec_LabelsEntry {
 export interface Job {
   /** job_… */
   id: string;
-  /** What was asked for. */
+  /** What was asked for; left out of lists. */
   spec?:
     | JobSpec
     | undefined;
@@ -164,12 +170,41 @@ export interface Job {
   /** When it was submitted; milliseconds since 1970. */
   createdAtMs: number;
   /** When it ended. */
-  finishedAtMs?: number | undefined;
+  finishedAtMs?:
+    | number
+    | undefined;
+  /** Name from the spec, or the id's tail. */
+  name: string;
+  /** Number of its tasks. */
+  total: number;
+  /** Labels from the spec. */
+  labels: { [key: string]: string };
+  /** Sequence number of its last job.state event. */
+  seq: number;
+  /** When the first of its tasks started. */
+  startedAtMs?:
+    | number
+    | undefined;
+  /** Why it failed. */
+  failure?:
+    | Failure
+    | undefined;
+  /** Somebody asked to cancel it. */
+  cancelRequested: boolean;
+  /** Nothing new of it starts until it is resumed. */
+  paused: boolean;
+  /** job_… that it repeats. */
+  rerunOf: string;
 }
 
 export interface Job_CountsEntry {
   key: string;
   value: number;
+}
+
+export interface Job_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 /** See JobService.SubmitJob. */
@@ -213,10 +248,50 @@ export interface ListJobsResponse {
   nextPageToken: string;
 }
 
+/** See JobService.ListJobTasks. */
+export interface ListJobTasksRequest {
+  /** Job. */
+  jobId: string;
+  /** Only tasks in one of these states; empty: all. */
+  states: TaskState[];
+  /** Most tasks in the answer: 1–1,000, default 100. */
+  pageSize: number;
+  /** next_page_token of the page before. */
+  pageToken: string;
+}
+
+/** See JobService.ListJobTasks. */
+export interface ListJobTasksResponse {
+  /** The tasks. */
+  tasks: Task[];
+  /** Token for the next page; empty at the end. */
+  nextPageToken: string;
+}
+
 /** See JobService.CancelJob. */
 export interface CancelJobRequest {
   /** Job. */
   jobId: string;
+}
+
+/** See JobService.PauseJob. */
+export interface PauseJobRequest {
+  /** Job. */
+  jobId: string;
+}
+
+/** See JobService.ResumeJob. */
+export interface ResumeJobRequest {
+  /** Job. */
+  jobId: string;
+}
+
+/** See JobService.RerunJob. */
+export interface RerunJobRequest {
+  /** Job. */
+  jobId: string;
+  /** Only the tasks that did not succeed. */
+  failedOnly: boolean;
 }
 
 /** See JobService.WatchJob. */
@@ -333,7 +408,17 @@ export const JobTaskSpec: MessageFns<JobTaskSpec> = {
 };
 
 function createBaseJobSpec(): JobSpec {
-  return { name: "", tasks: {}, onFailure: "", parallelism: 0, deadlineMs: 0, params: {}, labels: {} };
+  return {
+    name: "",
+    tasks: {},
+    onFailure: "",
+    parallelism: 0,
+    deadlineMs: 0,
+    params: {},
+    labels: {},
+    retentionMs: undefined,
+    delayMs: 0,
+  };
 }
 
 export const JobSpec: MessageFns<JobSpec> = {
@@ -359,6 +444,12 @@ export const JobSpec: MessageFns<JobSpec> = {
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       JobSpec_LabelsEntry.encode({ key: key as any, value }, writer.uint32(58).fork()).join();
     });
+    if (message.retentionMs !== undefined) {
+      writer.uint32(64).int64(message.retentionMs);
+    }
+    if (message.delayMs !== 0) {
+      writer.uint32(72).int64(message.delayMs);
+    }
     return writer;
   },
 
@@ -440,6 +531,22 @@ export const JobSpec: MessageFns<JobSpec> = {
             }
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.retentionMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.delayMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -508,6 +615,16 @@ export const JobSpec: MessageFns<JobSpec> = {
           {},
         )
         : {},
+      retentionMs: isSet(object.retentionMs)
+        ? globalThis.Number(object.retentionMs)
+        : isSet(object.retention_ms)
+        ? globalThis.Number(object.retention_ms)
+        : undefined,
+      delayMs: isSet(object.delayMs)
+        ? globalThis.Number(object.delayMs)
+        : isSet(object.delay_ms)
+        ? globalThis.Number(object.delay_ms)
+        : 0,
     };
   },
 
@@ -552,6 +669,12 @@ export const JobSpec: MessageFns<JobSpec> = {
         });
       }
     }
+    if (message.retentionMs !== undefined) {
+      obj.retentionMs = Math.round(message.retentionMs);
+    }
+    if (message.delayMs !== 0) {
+      obj.delayMs = Math.round(message.delayMs);
+    }
     return obj;
   },
 
@@ -591,6 +714,8 @@ export const JobSpec: MessageFns<JobSpec> = {
       },
       {},
     );
+    message.retentionMs = object.retentionMs ?? undefined;
+    message.delayMs = object.delayMs ?? 0;
     return message;
   },
 };
@@ -853,7 +978,23 @@ export const JobSpec_LabelsEntry: MessageFns<JobSpec_LabelsEntry> = {
 };
 
 function createBaseJob(): Job {
-  return { id: "", spec: undefined, state: 0, counts: {}, createdAtMs: 0, finishedAtMs: undefined };
+  return {
+    id: "",
+    spec: undefined,
+    state: 0,
+    counts: {},
+    createdAtMs: 0,
+    finishedAtMs: undefined,
+    name: "",
+    total: 0,
+    labels: {},
+    seq: 0,
+    startedAtMs: undefined,
+    failure: undefined,
+    cancelRequested: false,
+    paused: false,
+    rerunOf: "",
+  };
 }
 
 export const Job: MessageFns<Job> = {
@@ -875,6 +1016,33 @@ export const Job: MessageFns<Job> = {
     }
     if (message.finishedAtMs !== undefined) {
       writer.uint32(48).int64(message.finishedAtMs);
+    }
+    if (message.name !== "") {
+      writer.uint32(58).string(message.name);
+    }
+    if (message.total !== 0) {
+      writer.uint32(64).int32(message.total);
+    }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      Job_LabelsEntry.encode({ key: key as any, value }, writer.uint32(74).fork()).join();
+    });
+    if (message.seq !== 0) {
+      writer.uint32(80).int64(message.seq);
+    }
+    if (message.startedAtMs !== undefined) {
+      writer.uint32(88).int64(message.startedAtMs);
+    }
+    if (message.failure !== undefined) {
+      Failure.encode(message.failure, writer.uint32(98).fork()).join();
+    }
+    if (message.cancelRequested !== false) {
+      writer.uint32(104).bool(message.cancelRequested);
+    }
+    if (message.paused !== false) {
+      writer.uint32(112).bool(message.paused);
+    }
+    if (message.rerunOf !== "") {
+      writer.uint32(122).string(message.rerunOf);
     }
     return writer;
   },
@@ -943,6 +1111,81 @@ export const Job: MessageFns<Job> = {
             message.finishedAtMs = longToNumber(reader.int64());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.total = reader.int32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            const entry9 = Job_LabelsEntry.decode(reader, reader.uint32());
+            if (entry9.value !== undefined) {
+              message.labels[entry9.key] = entry9.value;
+            }
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.seq = longToNumber(reader.int64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.startedAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.failure = Failure.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.cancelRequested = reader.bool();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.rerunOf = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -984,6 +1227,40 @@ export const Job: MessageFns<Job> = {
         : isSet(object.finished_at_ms)
         ? globalThis.Number(object.finished_at_ms)
         : undefined,
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      total: isSet(object.total) ? globalThis.Number(object.total) : 0,
+      labels: isObject(object.labels)
+        ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+      seq: isSet(object.seq) ? globalThis.Number(object.seq) : 0,
+      startedAtMs: isSet(object.startedAtMs)
+        ? globalThis.Number(object.startedAtMs)
+        : isSet(object.started_at_ms)
+        ? globalThis.Number(object.started_at_ms)
+        : undefined,
+      failure: isSet(object.failure) ? Failure.fromJSON(object.failure) : undefined,
+      cancelRequested: isSet(object.cancelRequested)
+        ? globalThis.Boolean(object.cancelRequested)
+        : isSet(object.cancel_requested)
+        ? globalThis.Boolean(object.cancel_requested)
+        : false,
+      paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : false,
+      rerunOf: isSet(object.rerunOf)
+        ? globalThis.String(object.rerunOf)
+        : isSet(object.rerun_of)
+        ? globalThis.String(object.rerun_of)
+        : "",
     };
   },
 
@@ -1013,6 +1290,39 @@ export const Job: MessageFns<Job> = {
     if (message.finishedAtMs !== undefined) {
       obj.finishedAtMs = Math.round(message.finishedAtMs);
     }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.total !== 0) {
+      obj.total = Math.round(message.total);
+    }
+    if (message.labels) {
+      const entries = globalThis.Object.entries(message.labels) as [string, string][];
+      if (entries.length > 0) {
+        obj.labels = {};
+        entries.forEach(([k, v]) => {
+          obj.labels[k] = v;
+        });
+      }
+    }
+    if (message.seq !== 0) {
+      obj.seq = Math.round(message.seq);
+    }
+    if (message.startedAtMs !== undefined) {
+      obj.startedAtMs = Math.round(message.startedAtMs);
+    }
+    if (message.failure !== undefined) {
+      obj.failure = Failure.toJSON(message.failure);
+    }
+    if (message.cancelRequested !== false) {
+      obj.cancelRequested = message.cancelRequested;
+    }
+    if (message.paused !== false) {
+      obj.paused = message.paused;
+    }
+    if (message.rerunOf !== "") {
+      obj.rerunOf = message.rerunOf;
+    }
     return obj;
   },
 
@@ -1035,6 +1345,25 @@ export const Job: MessageFns<Job> = {
     );
     message.createdAtMs = object.createdAtMs ?? 0;
     message.finishedAtMs = object.finishedAtMs ?? undefined;
+    message.name = object.name ?? "";
+    message.total = object.total ?? 0;
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.seq = object.seq ?? 0;
+    message.startedAtMs = object.startedAtMs ?? undefined;
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? Failure.fromPartial(object.failure)
+      : undefined;
+    message.cancelRequested = object.cancelRequested ?? false;
+    message.paused = object.paused ?? false;
+    message.rerunOf = object.rerunOf ?? "";
     return message;
   },
 };
@@ -1120,6 +1449,91 @@ export const Job_CountsEntry: MessageFns<Job_CountsEntry> = {
     const message = createBaseJob_CountsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? 0;
+    return message;
+  },
+};
+
+function createBaseJob_LabelsEntry(): Job_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const Job_LabelsEntry: MessageFns<Job_LabelsEntry> = {
+  encode(message: Job_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Job_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJob_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Job_LabelsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: Job_LabelsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Job_LabelsEntry>, I>>(base?: I): Job_LabelsEntry {
+    return Job_LabelsEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Job_LabelsEntry>, I>>(object: I): Job_LabelsEntry {
+    const message = createBaseJob_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -1629,6 +2043,238 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
   },
 };
 
+function createBaseListJobTasksRequest(): ListJobTasksRequest {
+  return { jobId: "", states: [], pageSize: 0, pageToken: "" };
+}
+
+export const ListJobTasksRequest: MessageFns<ListJobTasksRequest> = {
+  encode(message: ListJobTasksRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.states.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.states) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.pageSize !== 0) {
+      writer.uint32(24).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(34).string(message.pageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListJobTasksRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListJobTasksRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.states.push(reader.int32() as any);
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.states.push(reader.int32() as any);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListJobTasksRequest {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+      states: globalThis.Array.isArray(object?.states) ? object.states.map((e: any) => taskStateFromJSON(e)) : [],
+      pageSize: isSet(object.pageSize)
+        ? globalThis.Number(object.pageSize)
+        : isSet(object.page_size)
+        ? globalThis.Number(object.page_size)
+        : 0,
+      pageToken: isSet(object.pageToken)
+        ? globalThis.String(object.pageToken)
+        : isSet(object.page_token)
+        ? globalThis.String(object.page_token)
+        : "",
+    };
+  },
+
+  toJSON(message: ListJobTasksRequest): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    if (message.states?.length) {
+      obj.states = message.states.map((e) => taskStateToJSON(e));
+    }
+    if (message.pageSize !== 0) {
+      obj.pageSize = Math.round(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      obj.pageToken = message.pageToken;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ListJobTasksRequest>, I>>(base?: I): ListJobTasksRequest {
+    return ListJobTasksRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListJobTasksRequest>, I>>(object: I): ListJobTasksRequest {
+    const message = createBaseListJobTasksRequest();
+    message.jobId = object.jobId ?? "";
+    message.states = object.states?.map((e) => e) || [];
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseListJobTasksResponse(): ListJobTasksResponse {
+  return { tasks: [], nextPageToken: "" };
+}
+
+export const ListJobTasksResponse: MessageFns<ListJobTasksResponse> = {
+  encode(message: ListJobTasksResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.tasks) {
+      Task.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListJobTasksResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListJobTasksResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tasks.push(Task.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListJobTasksResponse {
+    return {
+      tasks: globalThis.Array.isArray(object?.tasks) ? object.tasks.map((e: any) => Task.fromJSON(e)) : [],
+      nextPageToken: isSet(object.nextPageToken)
+        ? globalThis.String(object.nextPageToken)
+        : isSet(object.next_page_token)
+        ? globalThis.String(object.next_page_token)
+        : "",
+    };
+  },
+
+  toJSON(message: ListJobTasksResponse): unknown {
+    const obj: any = {};
+    if (message.tasks?.length) {
+      obj.tasks = message.tasks.map((e) => Task.toJSON(e));
+    }
+    if (message.nextPageToken !== "") {
+      obj.nextPageToken = message.nextPageToken;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ListJobTasksResponse>, I>>(base?: I): ListJobTasksResponse {
+    return ListJobTasksResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListJobTasksResponse>, I>>(object: I): ListJobTasksResponse {
+    const message = createBaseListJobTasksResponse();
+    message.tasks = object.tasks?.map((e) => Task.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    return message;
+  },
+};
+
 function createBaseCancelJobRequest(): CancelJobRequest {
   return { jobId: "" };
 }
@@ -1698,6 +2344,245 @@ export const CancelJobRequest: MessageFns<CancelJobRequest> = {
   fromPartial<I extends Exact<DeepPartial<CancelJobRequest>, I>>(object: I): CancelJobRequest {
     const message = createBaseCancelJobRequest();
     message.jobId = object.jobId ?? "";
+    return message;
+  },
+};
+
+function createBasePauseJobRequest(): PauseJobRequest {
+  return { jobId: "" };
+}
+
+export const PauseJobRequest: MessageFns<PauseJobRequest> = {
+  encode(message: PauseJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PauseJobRequest {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+    };
+  },
+
+  toJSON(message: PauseJobRequest): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PauseJobRequest>, I>>(base?: I): PauseJobRequest {
+    return PauseJobRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PauseJobRequest>, I>>(object: I): PauseJobRequest {
+    const message = createBasePauseJobRequest();
+    message.jobId = object.jobId ?? "";
+    return message;
+  },
+};
+
+function createBaseResumeJobRequest(): ResumeJobRequest {
+  return { jobId: "" };
+}
+
+export const ResumeJobRequest: MessageFns<ResumeJobRequest> = {
+  encode(message: ResumeJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResumeJobRequest {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+    };
+  },
+
+  toJSON(message: ResumeJobRequest): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ResumeJobRequest>, I>>(base?: I): ResumeJobRequest {
+    return ResumeJobRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ResumeJobRequest>, I>>(object: I): ResumeJobRequest {
+    const message = createBaseResumeJobRequest();
+    message.jobId = object.jobId ?? "";
+    return message;
+  },
+};
+
+function createBaseRerunJobRequest(): RerunJobRequest {
+  return { jobId: "", failedOnly: false };
+}
+
+export const RerunJobRequest: MessageFns<RerunJobRequest> = {
+  encode(message: RerunJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.failedOnly !== false) {
+      writer.uint32(16).bool(message.failedOnly);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RerunJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRerunJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.failedOnly = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RerunJobRequest {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+      failedOnly: isSet(object.failedOnly)
+        ? globalThis.Boolean(object.failedOnly)
+        : isSet(object.failed_only)
+        ? globalThis.Boolean(object.failed_only)
+        : false,
+    };
+  },
+
+  toJSON(message: RerunJobRequest): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    if (message.failedOnly !== false) {
+      obj.failedOnly = message.failedOnly;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RerunJobRequest>, I>>(base?: I): RerunJobRequest {
+    return RerunJobRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RerunJobRequest>, I>>(object: I): RerunJobRequest {
+    const message = createBaseRerunJobRequest();
+    message.jobId = object.jobId ?? "";
+    message.failedOnly = object.failedOnly ?? false;
     return message;
   },
 };
@@ -1808,7 +2693,7 @@ export const JobServiceService = {
     responseSerialize: (value: Job): Buffer => Buffer.from(Job.encode(value).finish()),
     responseDeserialize: (value: Buffer): Job => Job.decode(value),
   },
-  /** One job. Errors: job_not_found. */
+  /** One job; that of a single task too. Errors: job_not_found. */
   getJob: {
     path: "/spear.sms.v1.JobService/GetJob" as const,
     requestStream: false as const,
@@ -1818,7 +2703,7 @@ export const JobServiceService = {
     responseSerialize: (value: Job): Buffer => Buffer.from(Job.encode(value).finish()),
     responseDeserialize: (value: Buffer): Job => Job.decode(value),
   },
-  /** Jobs, newest first, a page at a time. */
+  /** Jobs, newest first, a page at a time. Single tasks are in ListTasks. */
   listJobs: {
     path: "/spear.sms.v1.JobService/ListJobs" as const,
     requestStream: false as const,
@@ -1828,13 +2713,54 @@ export const JobServiceService = {
     responseSerialize: (value: ListJobsResponse): Buffer => Buffer.from(ListJobsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListJobsResponse => ListJobsResponse.decode(value),
   },
-  /** Asks every task of a job to end. Errors: job_not_found. */
+  /** Tasks of a job in the order of its spec, a page at a time. Errors: job_not_found. */
+  listJobTasks: {
+    path: "/spear.sms.v1.JobService/ListJobTasks" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListJobTasksRequest): Buffer => Buffer.from(ListJobTasksRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListJobTasksRequest => ListJobTasksRequest.decode(value),
+    responseSerialize: (value: ListJobTasksResponse): Buffer =>
+      Buffer.from(ListJobTasksResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListJobTasksResponse => ListJobTasksResponse.decode(value),
+  },
+  /** Asks every task of a job to end; also fine for one that has ended. Errors: job_not_found. */
   cancelJob: {
     path: "/spear.sms.v1.JobService/CancelJob" as const,
     requestStream: false as const,
     responseStream: false as const,
     requestSerialize: (value: CancelJobRequest): Buffer => Buffer.from(CancelJobRequest.encode(value).finish()),
     requestDeserialize: (value: Buffer): CancelJobRequest => CancelJobRequest.decode(value),
+    responseSerialize: (value: Job): Buffer => Buffer.from(Job.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Job => Job.decode(value),
+  },
+  /** Lets nothing new of a job start; what runs goes on. Errors: job_not_found, conflict. */
+  pauseJob: {
+    path: "/spear.sms.v1.JobService/PauseJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PauseJobRequest): Buffer => Buffer.from(PauseJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PauseJobRequest => PauseJobRequest.decode(value),
+    responseSerialize: (value: Job): Buffer => Buffer.from(Job.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Job => Job.decode(value),
+  },
+  /** Takes a pause back. Errors: job_not_found, conflict. */
+  resumeJob: {
+    path: "/spear.sms.v1.JobService/ResumeJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeJobRequest): Buffer => Buffer.from(ResumeJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeJobRequest => ResumeJobRequest.decode(value),
+    responseSerialize: (value: Job): Buffer => Buffer.from(Job.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Job => Job.decode(value),
+  },
+  /** Submits an ended job again, whole or only what did not succeed. Errors: job_not_found, conflict. */
+  rerunJob: {
+    path: "/spear.sms.v1.JobService/RerunJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RerunJobRequest): Buffer => Buffer.from(RerunJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RerunJobRequest => RerunJobRequest.decode(value),
     responseSerialize: (value: Job): Buffer => Buffer.from(Job.encode(value).finish()),
     responseDeserialize: (value: Buffer): Job => Job.decode(value),
   },
@@ -1853,12 +2779,20 @@ export const JobServiceService = {
 export interface JobServiceServer extends UntypedServiceImplementation {
   /** Accepts a job: all of it or nothing. Errors: invalid_argument. */
   submitJob: handleUnaryCall<SubmitJobRequest, Job>;
-  /** One job. Errors: job_not_found. */
+  /** One job; that of a single task too. Errors: job_not_found. */
   getJob: handleUnaryCall<GetJobRequest, Job>;
-  /** Jobs, newest first, a page at a time. */
+  /** Jobs, newest first, a page at a time. Single tasks are in ListTasks. */
   listJobs: handleUnaryCall<ListJobsRequest, ListJobsResponse>;
-  /** Asks every task of a job to end. Errors: job_not_found. */
+  /** Tasks of a job in the order of its spec, a page at a time. Errors: job_not_found. */
+  listJobTasks: handleUnaryCall<ListJobTasksRequest, ListJobTasksResponse>;
+  /** Asks every task of a job to end; also fine for one that has ended. Errors: job_not_found. */
   cancelJob: handleUnaryCall<CancelJobRequest, Job>;
+  /** Lets nothing new of a job start; what runs goes on. Errors: job_not_found, conflict. */
+  pauseJob: handleUnaryCall<PauseJobRequest, Job>;
+  /** Takes a pause back. Errors: job_not_found, conflict. */
+  resumeJob: handleUnaryCall<ResumeJobRequest, Job>;
+  /** Submits an ended job again, whole or only what did not succeed. Errors: job_not_found, conflict. */
+  rerunJob: handleUnaryCall<RerunJobRequest, Job>;
   /** Events of a job and its tasks. Errors: job_not_found, events_trimmed. */
   watchJob: handleServerStreamingCall<WatchJobRequest, Event>;
 }
@@ -1877,7 +2811,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Job) => void,
   ): ClientUnaryCall;
-  /** One job. Errors: job_not_found. */
+  /** One job; that of a single task too. Errors: job_not_found. */
   getJob(request: GetJobRequest, callback: (error: ServiceError | null, response: Job) => void): ClientUnaryCall;
   getJob(
     request: GetJobRequest,
@@ -1890,7 +2824,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Job) => void,
   ): ClientUnaryCall;
-  /** Jobs, newest first, a page at a time. */
+  /** Jobs, newest first, a page at a time. Single tasks are in ListTasks. */
   listJobs(
     request: ListJobsRequest,
     callback: (error: ServiceError | null, response: ListJobsResponse) => void,
@@ -1906,7 +2840,23 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListJobsResponse) => void,
   ): ClientUnaryCall;
-  /** Asks every task of a job to end. Errors: job_not_found. */
+  /** Tasks of a job in the order of its spec, a page at a time. Errors: job_not_found. */
+  listJobTasks(
+    request: ListJobTasksRequest,
+    callback: (error: ServiceError | null, response: ListJobTasksResponse) => void,
+  ): ClientUnaryCall;
+  listJobTasks(
+    request: ListJobTasksRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListJobTasksResponse) => void,
+  ): ClientUnaryCall;
+  listJobTasks(
+    request: ListJobTasksRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListJobTasksResponse) => void,
+  ): ClientUnaryCall;
+  /** Asks every task of a job to end; also fine for one that has ended. Errors: job_not_found. */
   cancelJob(request: CancelJobRequest, callback: (error: ServiceError | null, response: Job) => void): ClientUnaryCall;
   cancelJob(
     request: CancelJobRequest,
@@ -1915,6 +2865,45 @@ export interface JobServiceClient extends Client {
   ): ClientUnaryCall;
   cancelJob(
     request: CancelJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Job) => void,
+  ): ClientUnaryCall;
+  /** Lets nothing new of a job start; what runs goes on. Errors: job_not_found, conflict. */
+  pauseJob(request: PauseJobRequest, callback: (error: ServiceError | null, response: Job) => void): ClientUnaryCall;
+  pauseJob(
+    request: PauseJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Job) => void,
+  ): ClientUnaryCall;
+  pauseJob(
+    request: PauseJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Job) => void,
+  ): ClientUnaryCall;
+  /** Takes a pause back. Errors: job_not_found, conflict. */
+  resumeJob(request: ResumeJobRequest, callback: (error: ServiceError | null, response: Job) => void): ClientUnaryCall;
+  resumeJob(
+    request: ResumeJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Job) => void,
+  ): ClientUnaryCall;
+  resumeJob(
+    request: ResumeJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Job) => void,
+  ): ClientUnaryCall;
+  /** Submits an ended job again, whole or only what did not succeed. Errors: job_not_found, conflict. */
+  rerunJob(request: RerunJobRequest, callback: (error: ServiceError | null, response: Job) => void): ClientUnaryCall;
+  rerunJob(
+    request: RerunJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Job) => void,
+  ): ClientUnaryCall;
+  rerunJob(
+    request: RerunJobRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Job) => void,
