@@ -47,6 +47,12 @@ export const storeConfig = Type.Object(
       minimum: 32 << 20,
       description: "Memory for chunks on their way in, of all clients together, in bytes.",
     }),
+    segmentBytes: Type.Integer({
+      default: 64 << 20,
+      minimum: 1 << 10,
+      maximum: 1 << 30,
+      description: "Size at which a segment of small objects is followed by the next, in bytes.",
+    }),
     graceMs: Type.Integer({
       default: 600_000,
       minimum: 0,

@@ -11,12 +11,15 @@ import { connectRedis, redactUrl, redisFault } from "@spear/shared/redis/client.
 import { Keys } from "@spear/shared/redis/keys.ts";
 import { Buckets } from "./buckets/buckets.ts";
 import { Chunks } from "./chunks/chunks.ts";
+import { Segments } from "./chunks/segments.ts";
+import { Space } from "./chunks/space.ts";
 import { DiskBlobs } from "./chunks/disk.ts";
 import type { StoreConfig } from "./config.ts";
 import { beginEpoch } from "./epoch.ts";
 import { maxBodyBytes, storeApp } from "./app.ts";
 import { listenHttp } from "./http/listener.ts";
 import { Collector } from "./lifecycle/collector.ts";
+import { Compactor } from "./lifecycle/compactor.ts";
 import { Lifecycle } from "./lifecycle/lifecycle.ts";
 import { Locks } from "./lifecycle/lock.ts";
 import { objectStoreService } from "./objects/grpc.ts";
@@ -37,6 +40,7 @@ export interface RunningStore extends Started {
   readonly buckets: Buckets;
   readonly lifecycle: Lifecycle;
   readonly collector: Collector;
+  readonly compactor: Compactor;
 }
 
 /** Starts a store. Errors: `unavailable` if Redis or an address can't be had. */
@@ -50,7 +54,9 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   });
   const dataDir = resolve(config.dataDir);
   await mkdir(dataDir, { recursive: true });
-  const blobs = stack.use(await DiskBlobs.open(dataDir, config.reserveBytes));
+  const space = new Space(dataDir, config.reserveBytes);
+  const blobs = stack.use(await DiskBlobs.open(dataDir, space));
+  const segments = stack.use(await Segments.open(dataDir, space, config.segmentBytes));
   const keys = storeKeys(new Keys(config.namespace));
   const epoch = await beginEpoch(redis, keys, dataDir);
   const scripts = new StoreScripts(redis, keys, epoch);
@@ -58,7 +64,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   const buckets = new Buckets(scripts, clock);
   const objects = new Objects({
     index: new ObjectIndex(scripts),
-    chunks: new Chunks(blobs, config.bufferBytes, log),
+    chunks: new Chunks(blobs, segments, config.bufferBytes, log),
     buckets,
     clock,
     ids,
@@ -69,6 +75,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   const lifecycle = new Lifecycle(scripts, objects, clock, graceMs);
   const locks = new Locks(redis, keys, epoch);
   const collector = new Collector({ scripts, blobs, locks, readers, clock, graceMs, log });
+  const compactor = new Compactor({ scripts, segments, locks, clock, log });
   const redisReady = async () => (await redis.ping().catch(() => undefined)) === "PONG";
   const app = storeApp({
     objects,
@@ -96,6 +103,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   stack.use(
     new Loop("collect", config.collectMs, log, async (signal) => {
       await collector.run(signal);
+      await compactor.run(signal);
     }),
   );
   log.info({ http: http.address, grpc: grpc.address, dataDir }, "the store is ready");
@@ -107,6 +115,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     buckets,
     lifecycle,
     collector,
+    compactor,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

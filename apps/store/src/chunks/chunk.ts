@@ -23,7 +23,8 @@ export interface PlacedChunk extends Chunk {
   readonly location: Buffer;
 }
 
-export const locationKind = { blob: 0 } as const;
+/** A blob of its own under a nonce; or a place in a segment: u32 number, u32 offset. */
+export const locationKind = { blob: 0, segment: 1 } as const;
 
 export function hashOf(bytes: Uint8Array): Buffer {
   return blake3(bytes);
@@ -39,4 +40,18 @@ export function newBlobLocation(): Buffer {
 /** Name of the blob with this hash at this location, as `<hash>.<nonce>` in hex. */
 export function blobName(hash: Buffer, location: Buffer): string {
   return `${hash.toString("hex")}.${location.toString("hex", 1)}`;
+}
+
+export function segmentLocation(segment: number, offset: number): Buffer {
+  const location = Buffer.alloc(locationBytes);
+  location[0] = locationKind.segment;
+  location.writeUInt32BE(segment, 1);
+  location.writeUInt32BE(offset, 5);
+  return location;
+}
+
+/** The place in a segment that a location names; undefined for a blob. */
+export function placeInSegment(location: Buffer): { segment: number; offset: number } | undefined {
+  if (location[0] !== locationKind.segment) return undefined;
+  return { segment: location.readUInt32BE(1), offset: location.readUInt32BE(5) };
 }

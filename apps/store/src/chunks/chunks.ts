@@ -8,8 +8,9 @@ import { Fault } from "@spear/shared/fault.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Blobs } from "./blobs.ts";
 import { ChunkBuffers } from "./buffers.ts";
-import { blobName, chunkBytes, hashOf, newBlobLocation } from "./chunk.ts";
+import { blobName, chunkBytes, hashOf, newBlobLocation, placeInSegment } from "./chunk.ts";
 import type { Chunk, PlacedChunk } from "./chunk.ts";
+import type { Segments } from "./segments.ts";
 
 /** Most chunks of one stream that are being written at once. */
 const inFlightPerStream = 4;
@@ -46,6 +47,9 @@ export interface Ingested {
   readonly sha256: Buffer;
 }
 
+/** Makes a chunk durable and says where it lies. */
+type WriteChunk = (hash: Buffer, bytes: Buffer) => Promise<Buffer>;
+
 /** One stream on its way in. */
 class Ingest {
   readonly placed: Promise<PlacedChunk>[] = [];
@@ -53,11 +57,11 @@ class Ingest {
   bytes = 0;
   readonly #inFlight = new Set<Promise<unknown>>();
   readonly #byHash = new Map<string, Promise<PlacedChunk>>();
-  readonly #blobs: Blobs;
+  readonly #write: WriteChunk;
   #failure: { error: unknown } | undefined;
 
-  constructor(blobs: Blobs) {
-    this.#blobs = blobs;
+  constructor(write: WriteChunk) {
+    this.#write = write;
   }
 
   /** Starts to write a chunk; `done` is called when `bytes` may be reused. */
@@ -77,10 +81,11 @@ class Ingest {
       done();
       return;
     }
-    const location = newBlobLocation();
-    placed = this.#blobs
-      .write(blobName(hash, location), bytes)
-      .then(() => ({ hash, bytes: bytes.byteLength, location }));
+    placed = this.#write(hash, bytes).then((location) => ({
+      hash,
+      bytes: bytes.byteLength,
+      location,
+    }));
     this.#byHash.set(name, placed);
     this.placed.push(placed);
     const watched = placed
@@ -100,14 +105,16 @@ class Ingest {
 
 export class Chunks {
   readonly #blobs: Blobs;
+  readonly #segments: Segments;
   readonly #incoming: ChunkBuffers;
   readonly #outgoing: ChunkBuffers;
   readonly #log: Log;
   #uncollectedBytes = 0;
 
   /** `bufferBytes`: memory for chunks, once for those coming in and once for those going out. */
-  constructor(blobs: Blobs, bufferBytes: number, log: Log) {
+  constructor(blobs: Blobs, segments: Segments, bufferBytes: number, log: Log) {
     this.#blobs = blobs;
+    this.#segments = segments;
     this.#incoming = new ChunkBuffers(bufferBytes);
     this.#outgoing = new ChunkBuffers(bufferBytes);
     this.#log = log;
@@ -119,7 +126,11 @@ export class Chunks {
    * size), `payload_too_large`, `store_full`, and what the stream throws.
    */
   async ingest(body: Body, limits: IngestLimits, signal: AbortSignal): Promise<Ingested> {
-    const ingest = new Ingest(this.#blobs);
+    const ingest = new Ingest((hash, bytes) =>
+      bytes.byteLength <= smallBytes
+        ? this.#segments.append(hash, bytes)
+        : this.#writeBlob(hash, bytes),
+    );
     try {
       await this.#fill(ingest, body, limits, signal);
       return {
@@ -132,6 +143,12 @@ export class Chunks {
       await this.discard(settled.flatMap((one) => (one.status === "fulfilled" ? one.value : [])));
       throw error;
     }
+  }
+
+  async #writeBlob(hash: Buffer, bytes: Buffer): Promise<Buffer> {
+    const location = newBlobLocation();
+    await this.#blobs.write(blobName(hash, location), bytes);
+    return location;
   }
 
   async #fill(ingest: Ingest, body: Body, limits: IngestLimits, signal: AbortSignal) {
@@ -193,13 +210,29 @@ export class Chunks {
     Bun.gc(true);
   }
 
+  /** The commit that names these chunks was made; they are no longer on their way. */
+  committed(chunks: readonly PlacedChunk[]): void {
+    for (const { location } of new Set(chunks)) this.#segments.settle(location);
+  }
+
   /** Removes chunks that no commit has named and none ever will. */
   async discard(chunks: readonly PlacedChunk[]): Promise<void> {
-    for (const chunk of chunks) {
+    for (const chunk of new Set(chunks)) {
+      if (placeInSegment(chunk.location) !== undefined) {
+        this.#segments.settle(chunk.location);
+        continue;
+      }
       await this.#blobs.remove(blobName(chunk.hash, chunk.location)).catch((error: unknown) => {
         this.#log.warn({ err: error }, "can't remove a chunk; the next sweep will");
       });
     }
+  }
+
+  #read(chunk: Chunk, location: Buffer | undefined, bytes: Buffer): Promise<number | undefined> {
+    if (location === undefined) return Promise.resolve(undefined);
+    return placeInSegment(location) === undefined
+      ? this.#blobs.read(blobName(chunk.hash, location), bytes)
+      : this.#segments.read(location, bytes);
   }
 
   /**
@@ -207,9 +240,17 @@ export class Chunks {
    * `location` is undefined if nobody knows it.
    * Errors: `object_corrupted`, naming the chunk, if it is gone or not what was stored.
    */
-  async #load(chunk: Chunk, location: Buffer | undefined, buffer: Buffer): Promise<Buffer> {
+  async #load(
+    chunk: Chunk,
+    location: Buffer | undefined,
+    buffer: Buffer,
+    locate: () => Promise<readonly (Buffer | undefined)[]>,
+  ): Promise<Buffer> {
     const bytes = buffer.subarray(0, chunk.bytes);
-    const filled = location && (await this.#blobs.read(blobName(chunk.hash, location), bytes));
+    // Compaction may have moved it since it was looked up.
+    const filled =
+      (await this.#read(chunk, location, bytes)) ??
+      (await this.#read(chunk, (await locate())[0], bytes));
     if (filled === undefined) throw corrupted(chunk, "is missing");
     if (filled !== chunk.bytes || !hashOf(bytes).equals(chunk.hash)) {
       throw corrupted(chunk, "does not match its hash");
@@ -219,15 +260,17 @@ export class Chunks {
 
   /**
    * The bytes of slices of chunks, one after the other, each chunk verified
-   * before any of it is handed out. What is yielded is good until the next is
+   * before any of it is handed out. `first` is where the first one lies, if that
+   * is known; `locate` looks up the ones from an index on. What is yielded is good until the next is
    * asked for: its memory is used again. Errors: `object_corrupted`.
    */
   async *stream(
     slices: readonly ChunkSlice[],
+    first: Buffer | undefined,
     locate: (from: number) => Promise<readonly (Buffer | undefined)[]>,
     signal: AbortSignal,
   ): AsyncGenerator<Buffer> {
-    let locations: readonly (Buffer | undefined)[] = [];
+    let locations: readonly (Buffer | undefined)[] = first === undefined ? [] : [first];
     let locatedFrom = 0;
     const start = async (index: number, buffer: Buffer | undefined): Promise<Loaded> => {
       const { chunk } = slices[index] as ChunkSlice;
@@ -237,7 +280,8 @@ export class Chunks {
           locations = await locate(index);
           locatedFrom = index;
         }
-        return { bytes: await this.#load(chunk, locations[index - locatedFrom], memory), buffer };
+        const location = locations[index - locatedFrom];
+        return { bytes: await this.#load(chunk, location, memory, () => locate(index)), buffer };
       } catch (error) {
         if (buffer !== undefined) this.#outgoing.give(buffer);
         throw error;

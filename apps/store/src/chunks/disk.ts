@@ -4,14 +4,11 @@
  * a file under its final name is always whole (O1).
  */
 import { constants } from "node:fs";
-import { mkdir, open, opendir, readdir, rename, rm, stat, statfs } from "node:fs/promises";
+import { mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { Fault } from "@spear/shared/fault.ts";
 import type { Blobs, StoredBlob } from "./blobs.ts";
-
-/** How long a look at the free space counts, in milliseconds. */
-const spaceFreshMs = 250;
+import { diskFault, type Space } from "./space.ts";
 
 export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -26,31 +23,22 @@ function errorCode(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException).code;
 }
 
-export function storeFull(cause?: unknown): Fault {
-  return new Fault("store_full", "the store's disk has no room left", {
-    help: "delete objects, or give the store a larger disk",
-    cause,
-  });
-}
-
 export class DiskBlobs implements Blobs {
   readonly #root: string;
   readonly #temporary: string;
-  readonly #reserveBytes: number;
+  readonly #space: Space;
   readonly #directories: FileHandle[];
-  #freeBytes = 0;
-  #lookedAtMs = 0;
   #serial = 0;
 
-  private constructor(root: string, reserveBytes: number, directories: FileHandle[]) {
+  private constructor(root: string, space: Space, directories: FileHandle[]) {
     this.#root = join(root, "chunks");
     this.#temporary = join(root, "tmp");
-    this.#reserveBytes = reserveBytes;
+    this.#space = space;
     this.#directories = directories;
   }
 
   /** Opens the blobs below `root`; whatever was half written there before is removed. */
-  static async open(root: string, reserveBytes: number): Promise<DiskBlobs> {
+  static async open(root: string, space: Space): Promise<DiskBlobs> {
     const chunks = join(root, "chunks");
     const temporary = join(root, "tmp");
     await mkdir(chunks, { recursive: true });
@@ -64,27 +52,15 @@ export class DiskBlobs implements Blobs {
     }
     await syncDirectory(chunks);
     await syncDirectory(root);
-    return new DiskBlobs(root, reserveBytes, directories);
+    return new DiskBlobs(root, space, directories);
   }
 
   #path(name: string): string {
     return join(this.#root, name.slice(0, 2), name);
   }
 
-  /** Throws `store_full` if `bytes` more would eat into the reserve. */
-  async #makeSure(bytes: number): Promise<void> {
-    const now = performance.now();
-    if (this.#lookedAtMs === 0 || now - this.#lookedAtMs > spaceFreshMs) {
-      const space = await statfs(this.#root);
-      this.#freeBytes = space.bavail * space.bsize;
-      this.#lookedAtMs = now;
-    }
-    if (this.#freeBytes - bytes < this.#reserveBytes) throw storeFull();
-    this.#freeBytes -= bytes;
-  }
-
   async write(name: string, bytes: Uint8Array): Promise<void> {
-    await this.#makeSure(bytes.byteLength);
+    await this.#space.claim(bytes.byteLength);
     const temporary = join(this.#temporary, `${process.pid}-${++this.#serial}`);
     const file = await open(temporary, "wx", 0o600);
     try {
@@ -99,9 +75,7 @@ export class DiskBlobs implements Blobs {
       await rename(temporary, this.#path(name));
     } catch (error) {
       await rm(temporary, { force: true });
-      throw errorCode(error) === "ENOSPC" || errorCode(error) === "EDQUOT"
-        ? storeFull(error)
-        : error;
+      throw diskFault(error);
     }
     await this.#directories[Number.parseInt(name.slice(0, 2), 16)]?.sync();
   }

@@ -177,6 +177,8 @@ export class Objects {
       }
       throw error;
     }
+    const surplus = new Set(outcome.surplus);
+    this.#chunks.committed(ingested.chunks.filter((chunk) => !surplus.has(chunk)));
     await this.#chunks.discard(outcome.surplus);
     return stored(
       id,
@@ -232,11 +234,9 @@ export class Objects {
       at += chunk.bytes;
     }
     const locate = (from: number) =>
-      found.location === undefined
-        ? this.#index.locate(slices.slice(from, from + locateWindow).map(({ chunk }) => chunk))
-        : Promise.resolve([found.location]);
+      this.#index.locate(slices.slice(from, from + locateWindow).map(({ chunk }) => chunk));
     try {
-      yield* this.#chunks.stream(slices, locate, signal);
+      yield* this.#chunks.stream(slices, found.location, locate, signal);
     } catch (error) {
       // What was collected between its opening and its first byte is gone, not damaged.
       if (Fault.from(error).code === "object_corrupted") await this.#index.find(found.id, false);

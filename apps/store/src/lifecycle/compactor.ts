@@ -1,0 +1,98 @@
+/**
+ * The compactor: a segment of which less than half is in use is copied to the
+ * current one, chunk by chunk, each moved by a script that looks whether it
+ * still lies where it did. An empty segment goes a while later, when nobody
+ * that looked a chunk up before can still be on the way to it.
+ */
+import type { Clock } from "@spear/shared/clock.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { PlacedChunk } from "../chunks/chunk.ts";
+import type { Segments } from "../chunks/segments.ts";
+import { changeScript, type StoreScripts } from "../objects/scripts.ts";
+import type { Locks } from "./lock.ts";
+import moveLua from "./move.lua" with { type: "text" };
+
+/** How long an empty segment is kept for readers on the way, in milliseconds. */
+const emptyKeptMs = 30_000;
+
+export const moveScript = changeScript("move", 0, moveLua);
+
+export class Compactor {
+  readonly #scripts: StoreScripts;
+  readonly #segments: Segments;
+  readonly #locks: Locks;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #emptySinceMs = new Map<number, number>();
+
+  constructor(deps: {
+    scripts: StoreScripts;
+    segments: Segments;
+    locks: Locks;
+    clock: Clock;
+    log: Log;
+  }) {
+    this.#scripts = deps.scripts;
+    this.#segments = deps.segments;
+    this.#locks = deps.locks;
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+  }
+
+  /** Does what is due now. Returns how many segments were removed. */
+  run(signal: AbortSignal): Promise<number> {
+    return this.#locks.hold("compact", async (fence, lost) => {
+      const stop = AbortSignal.any([signal, lost]);
+      const { redis, keys } = this.#scripts;
+      let removed = 0;
+      for (const { segment, bytes } of await this.#segments.sealed()) {
+        if (stop.aborted) break;
+        const used = Number(
+          (await this.#scripts.call(redis.hget(keys.segments, String(segment)))) ?? 0,
+        );
+        if (used > 0) {
+          if (used * 2 < bytes) await this.#empty(segment, fence, stop);
+        } else if (await this.#drop(segment)) removed++;
+      }
+      return removed;
+    });
+  }
+
+  async #empty(segment: number, fence: number, signal: AbortSignal): Promise<void> {
+    const { redis, keys } = this.#scripts;
+    for await (const entry of this.#segments.entries(segment)) {
+      if (signal.aborted) return;
+      const known = await this.#scripts.call(redis.hgetBuffer(keys.chunks, entry.hash));
+      if (known === null || !known.subarray(4).equals(entry.location)) continue;
+      if (!entry.intact) {
+        this.#log.error({ segment, chunk: entry.hash.toString("hex") }, "a chunk is damaged");
+        continue;
+      }
+      if (!(await this.#move(entry, entry.data, fence))) return;
+    }
+  }
+
+  /** False if this holder's turn is over. */
+  async #move(chunk: PlacedChunk, data: Buffer, fence: number): Promise<boolean> {
+    const to = await this.#segments.append(chunk.hash, data);
+    const { status } = await this.#scripts.change(
+      moveScript,
+      [],
+      [chunk.hash, chunk.location, to, chunk.bytes, fence],
+    );
+    this.#segments.settle(to);
+    return status === "ok";
+  }
+
+  async #drop(segment: number): Promise<boolean> {
+    const nowMs = this.#clock.nowMs();
+    const since = this.#emptySinceMs.get(segment);
+    if (since === undefined) this.#emptySinceMs.set(segment, nowMs);
+    if (since === undefined || nowMs - since < emptyKeptMs) return false;
+    await this.#segments.remove(segment);
+    this.#emptySinceMs.delete(segment);
+    const { redis, keys } = this.#scripts;
+    await this.#scripts.call(redis.hdel(keys.segments, String(segment)));
+    return true;
+  }
+}
