@@ -5,7 +5,7 @@
  */
 import { confine, dieWithParent, limitCpu } from "./confine.ts";
 import { runDirect, warmUp } from "./direct.ts";
-import { at, checked, libc, scratch } from "./libc.ts";
+import { at, checked, exitNow, libc, scratch } from "./libc.ts";
 import { Frame, FrameReader, controlFd, encodeFrame, type Job, type Result } from "./protocol.ts";
 
 const incoming = scratch(64 * 1024);
@@ -62,8 +62,7 @@ export function serve(parent: number): never {
     Bun.gc(true);
   }
   // At once: the engine's threads have nothing left to say.
-  libc._exit(0);
-  throw new Error("unreachable");
+  exitNow(0);
 }
 
 if (import.meta.main) serve(Number(process.argv[2]));

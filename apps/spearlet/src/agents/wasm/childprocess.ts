@@ -59,7 +59,7 @@ class Pump {
   #received = 0;
   #tail = Buffer.alloc(0);
   #waiting: { target: number; resolve: () => void } | undefined;
-  #error: unknown;
+  #error: Error | undefined;
 
   constructor(name: Stream, source: ReadableStream<Uint8Array>) {
     this.#name = name;
@@ -98,7 +98,7 @@ class Pump {
         // After a refusal the rest is dropped, so that the guest does not hang.
         if (this.#error === undefined) await this.#sink?.write(this.#name, bytes);
       } catch (error) {
-        this.#error = error;
+        this.#error = error instanceof Error ? error : new Error(String(error));
       }
       this.#received += bytes.length;
       if (this.#waiting !== undefined && this.#received >= this.#waiting.target) {
@@ -132,12 +132,12 @@ export class ChildProcess {
   /** Starts a child; what fails shows in `ready`. */
   constructor(command: readonly string[] = childCommand()) {
     // "/" holds nothing that Bun would read as its settings, as a work directory might.
-    this.#process = Bun.spawn({
+    this.#process = Bun.spawn<"ignore", "pipe", "pipe">({
       cmd: [...command],
       cwd: "/",
       env: {},
       stdio: ["ignore", "pipe", "pipe", "pipe"],
-    }) as Bun.Subprocess<"ignore", "pipe", "pipe">;
+    });
     this.pid = this.#process.pid;
     this.startTicks = processInfo(this.pid)?.startTicks ?? 0;
     this.#pumps = {

@@ -3,7 +3,7 @@
  * guest that broke out of the engine gains little: it dies with its SPEARlet,
  * gains no privileges, starts no program or process, and has no network.
  */
-import { E, libc, scratch } from "./libc.ts";
+import { E, exitNow, libc, scratch } from "./libc.ts";
 
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
@@ -16,7 +16,7 @@ const limits = scratch(16);
 /** Ends this process when its parent ends; at once if that has already happened. */
 export function dieWithParent(parent: number): void {
   libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  if (libc.getppid() !== parent) libc._exit(1);
+  if (libc.getppid() !== parent) exitNow(1);
 }
 
 function limit(resource: number, soft: number, hard: number): void {

@@ -40,7 +40,7 @@ export function runDirect(job: Job, given?: Uint8Array): Omit<Result, "cpuMs"> {
   let end: Pick<Result, "exitCode" | "signal" | "failure">;
   try {
     const module = new WebAssembly.Module(
-      capMemory(given ?? readFileSync(job.module), job.memoryBytes) as Uint8Array<ArrayBuffer>,
+      capMemory(given ?? readFileSync(job.module), job.memoryBytes),
     );
     const functions = wasi.imports();
     checkImports(module, functions);

@@ -48,10 +48,18 @@ const library = dlopen("libc.so.6", {
   writev: { args: ["i32", "ptr", "i32"], returns: FFIType.i64_fast },
 });
 
-/** The C library's functions. Those that fail return -1 and set `errno`. */
-export const libc = library.symbols;
+const { __errno_location: errnoLocation, _exit: exit, ...functions } = library.symbols;
 
-const errnoAt = libc.__errno_location();
+/** The C library's functions. Those that fail return -1 and set `errno`. */
+export const libc = functions;
+
+/** Ends this process at once: nothing is flushed, nobody is called back. */
+export function exitNow(code: number): never {
+  exit(code);
+  throw new Error("the process did not end");
+}
+
+const errnoAt = errnoLocation();
 if (errnoAt === null) throw new Error("the C library has no errno");
 const errnoCell = new Int32Array(toArrayBuffer(errnoAt, 0, 4));
 

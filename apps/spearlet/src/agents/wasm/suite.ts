@@ -167,7 +167,7 @@ export async function runSuite(
   each: (outcome: TestOutcome) => void = () => undefined,
 ): Promise<TestOutcome[]> {
   const entries = await readdir(folder, { recursive: true });
-  const files = entries.filter((path) => path.endsWith(".wasm")).sort();
+  const files = entries.filter((path) => path.endsWith(".wasm")).toSorted();
   const scratch = await mkdtemp(join(tmpdir(), "spear-wasi-"));
   const suite = new Suite(folder, engine, scratch);
   const outcomes: TestOutcome[] = [];

@@ -118,10 +118,7 @@ export class Preview1 implements Disposable {
       ...pathFunctions(this),
     };
     return Object.fromEntries(
-      Object.entries(functions).map(([name, call]) => [
-        name,
-        this.#guarded(call as (...values: never[]) => number),
-      ]),
+      Object.entries(functions).map(([name, call]) => [name, this.#guarded(call)]),
     );
   }
 

@@ -46,7 +46,7 @@ export class GuestMemory {
 
   /** Views go stale when the memory grows: its buffer is then another one. */
   #refresh(): void {
-    const buffer = this.#memory?.buffer as ArrayBuffer | undefined;
+    const buffer = this.#memory?.buffer;
     if (buffer === this.#buffer) return;
     this.#buffer = buffer;
     this.#bytes = new Uint8Array(buffer ?? new ArrayBuffer(0));
@@ -71,7 +71,8 @@ export class GuestMemory {
 
   /** Where the kernel finds `length` bytes; good until the guest runs on. */
   address(offset: number, length: number): Pointer {
-    return at(this.#base as Pointer, this.#check(offset, length >>> 0));
+    const from = this.#check(offset, length >>> 0);
+    return at(this.#base as Pointer, from);
   }
 
   /** The view and an index of which `length` bytes exist. */

@@ -72,9 +72,10 @@ class Poll {
     const clock = memory.u32(at);
     const timeout = memory.u64(at + 8);
     const absolute = (memory.u16(at + 24) & 1) !== 0;
+    const nowNs = clockNs(clock);
     // A clock of CPU time stands still while one waits for it.
     if (clock > lastWallClock) throw new WasiError(Errno.NOTSUP);
-    const atNs = absolute ? timeout : clockNs(clock) + timeout;
+    const atNs = absolute ? timeout : nowNs + timeout;
     this.#alarms.push({ user, type: Eventtype.CLOCK, clock, atNs });
   }
 

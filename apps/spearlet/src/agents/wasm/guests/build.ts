@@ -1,0 +1,95 @@
+/**
+ * Makes the guests of the tests from their sources, and keeps what was made by
+ * the hash of what it was made from. Needs Debian's clang, lld, wasi-libc and
+ * libclang-rt-14-dev-wasm32 for those in C.
+ */
+import { createHash } from "node:crypto";
+import { cp, mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import loadWabt from "wabt";
+
+const root = new URL("../../../../../../", import.meta.url).pathname;
+const cache = join(root, "node_modules/.cache/spear-guests");
+const here = import.meta.dir;
+
+const clang = ["clang", "--target=wasm32-wasi", "--sysroot=/usr", "-O1", "-Wall", "-Werror"];
+const assemblyScript = [
+  process.execPath,
+  join(fileURLToPath(import.meta.resolve("assemblyscript/package.json")), "../bin/asc.js"),
+  "--config",
+  // Relative to the repository: its own relative paths break below an absolute one.
+  relative(root, fileURLToPath(import.meta.resolve("@assemblyscript/wasi-shim/asconfig.json"))),
+  "--optimize",
+];
+
+/** Path of a guest of this folder, as "report.c" or "words.as", made into a module. */
+export async function guest(name: string): Promise<string> {
+  const source = join(here, name);
+  if (name.endsWith(".c")) {
+    const header = await readFile(join(here, "preview1/guest.h"), "utf8");
+    return made(source, [...clang, header], (out) => [...clang, "-o", out, source]);
+  }
+  return made(source, assemblyScript, async (out) => {
+    // Its compiler insists on an ending that this repository's own checks would stumble over.
+    const copy = `${out}.ts`;
+    await cp(source, copy);
+    return [...assemblyScript, copy, "-o", out];
+  });
+}
+
+/** What `command` makes of a source, from the cache if it was made before. */
+async function made(
+  source: string,
+  ingredients: readonly string[],
+  command: (out: string) => string[] | Promise<string[]>,
+): Promise<string> {
+  const text = await readFile(source, "utf8");
+  const hash = createHash("sha256")
+    .update(JSON.stringify([text, ingredients]))
+    .digest("hex");
+  const path = join(cache, `${basename(source)}-${hash.slice(0, 32)}.wasm`);
+  if (await Bun.file(path).exists()) return path;
+  const scratch = join(cache, `${process.pid}-${Bun.randomUUIDv7()}`);
+  await mkdir(scratch, { recursive: true });
+  try {
+    const out = join(scratch, "out.wasm");
+    const built = Bun.spawn(await command(out), { cwd: root, stdout: "ignore", stderr: "pipe" });
+    const said = await new Response(built.stderr).text();
+    if ((await built.exited) !== 0) throw new Error(`can't make ${source}:\n${said}`);
+    await rename(out, path);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+  return path;
+}
+
+/** Puts this folder's preview1 tests into `folder`, in the public suite's format. */
+export async function makeSuite(folder: string): Promise<void> {
+  const sources = join(here, "preview1");
+  const names = await readdir(sources);
+  await Promise.all(
+    names.map(async (name) => {
+      const target = join(folder, name);
+      if (name.endsWith(".c")) {
+        await cp(await guest(`preview1/${name}`), target.replace(/\.c$/, ".wasm"));
+      } else if (!name.endsWith(".h")) await cp(join(sources, name), target, { recursive: true });
+    }),
+  );
+}
+
+let wabt: ReturnType<typeof loadWabt> | undefined;
+
+/** Writes a module given in the text format to `path`. */
+export async function writeWat(path: string, text: string): Promise<string> {
+  wabt ??= loadWabt();
+  const features = { exceptions: true, bulk_memory: true, reference_types: true, memory64: true };
+  const parsed = (await wabt).parseWat(basename(path), text, features);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, parsed.toBinary({}).buffer);
+  } finally {
+    parsed.destroy();
+  }
+  return path;
+}
