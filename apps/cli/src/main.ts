@@ -3,7 +3,7 @@ import { Fault } from "@spear/shared/fault.ts";
 import { faultLines } from "@spear/shared/program.ts";
 import { CommanderError } from "commander";
 import { createProgram } from "./program.ts";
-import { isProgram, serve } from "./serve.ts";
+import { programs } from "./serve.ts";
 
 /** A reader such as `head` that has seen enough ends us as SIGPIPE would. */
 const brokenPipeCode = 141;
@@ -24,7 +24,8 @@ function report(error: unknown): number {
 process.stdout.on("error", (error) => process.exit(report(error)));
 const argv = process.argv.slice(2);
 try {
-  if (isProgram(argv[0])) await serve(argv[0], argv.slice(1));
+  const program = Object.hasOwn(programs, argv[0] ?? "") ? programs[argv[0] ?? ""] : undefined;
+  if (program !== undefined) process.exitCode = await program.run(argv.slice(1));
   else await createProgram().parseAsync(argv, { from: "user" });
 } catch (error) {
   process.exitCode = report(error);

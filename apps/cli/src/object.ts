@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Client, Page } from "./client.ts";
 import type { Column } from "./output.ts";
 import { sessionOf, type Session } from "./session.ts";
-import { getObject, objectPath, putObject, type StoredObject } from "./transfer.ts";
+import { getObject, metaPrefix, objectPath, putObject, type StoredObject } from "./transfer.ts";
 import {
   collectPair,
   formatBytes,
@@ -12,8 +12,6 @@ import {
   parseObjectName,
   type ObjectName,
 } from "./values.ts";
-
-const metaPrefix = "x-spear-meta-";
 
 interface ObjectPage extends Page {
   objects: StoredObject[];

@@ -27,8 +27,9 @@ export function createProgram(): Command {
   addNode(program);
   addObject(program);
   addBucket(program);
-  for (const [name, { summary }] of Object.entries(programs)) {
-    program.command(name).summary(summary).usage("[flags]").helpOption(false);
+  // These take their flags by themselves; they stand here to be listed.
+  for (const [name, { brief }] of Object.entries(programs)) {
+    program.command(name).summary(brief).usage("[flags]").helpOption(false);
   }
   addVersion(program);
   return program;

@@ -30,7 +30,7 @@ export class Progress implements Disposable {
   #drawnAt = 0;
 
   constructor(wanted: boolean, what: string, total: number | undefined) {
-    this.#shown = wanted && process.stderr.isTTY === true;
+    this.#shown = wanted && process.stderr.isTTY;
     this.#what = what;
     this.#total = total;
   }

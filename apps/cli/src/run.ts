@@ -24,6 +24,8 @@ import {
 } from "./values.ts";
 
 const maxStdinBytes = 64 * 1024;
+/** Without a node for so long, the user is told. */
+const waitingAfterMs = 3_000;
 /** As `timeout` of coreutils does. */
 const timedOutCode = 124;
 
@@ -182,7 +184,7 @@ export function submit(sms: Client, spec: TaskSpec): Promise<Task> {
 
 /** Submits, shows the output until the end and resolves with the exit code to end with. */
 async function runAttached(sms: Client, spec: TaskSpec): Promise<number> {
-  let taskId: string | undefined;
+  let taskId: string | undefined = undefined;
   const cancel = () => {
     if (taskId === undefined) return;
     remark(`cancelling ${taskId}; once more leaves at once`);
@@ -191,15 +193,30 @@ async function runAttached(sms: Client, spec: TaskSpec): Promise<number> {
     });
   };
   using interrupts = new Interrupts(cancel);
-  taskId = (await submit(sms, spec)).id;
+  const { id } = await submit(sms, spec);
+  taskId = id;
   if (interrupts.first !== undefined) cancel();
-  const task =
-    (await showLogs(sms, taskId, { follow: true })) ??
-    (await sms.json<Task>("GET", `/v1/tasks/${taskId}`));
+  const patience = setTimeout(() => void sayIfWaiting(sms, id), waitingAfterMs);
+  let task: Task | undefined;
+  try {
+    task = await showLogs(sms, id, { follow: true });
+  } finally {
+    clearTimeout(patience);
+  }
+  task ??= await sms.json<Task>("GET", `/v1/tasks/${id}`);
   if (task.failure !== undefined && task.exitCode === undefined) {
     remark(`${task.state.replace("_", " ")}: ${task.failure.message}`);
   }
   return exitCodeOf(task, interrupts.first);
+}
+
+/** Says so if a task has found no node yet. */
+async function sayIfWaiting(sms: Client, id: string): Promise<void> {
+  const task = await sms.json<Task>("GET", `/v1/tasks/${id}`).catch(() => undefined);
+  if (task?.state !== "pending") return;
+  remark(
+    `${id} waits${task.failure === undefined ? " for a node that can take it" : `: ${task.failure.message}`}`,
+  );
 }
 
 /** How `spear run` ends for a task that ended so; `interrupt` is the signal that we got, if any. */

@@ -1,22 +1,49 @@
 /**
  * `spear sms|spearlet|store`: runs one program in this process. Their flags and
- * `--help` come from their configuration schemas.
+ * `--help` come from their configuration schemas. A program is loaded when it is
+ * wanted: no other command pays for it.
  */
+import { runProgram } from "@spear/shared/program.ts";
 
-/** Program → its main, and what it is. */
-export const programs = {
-  sms: { summary: "run the control plane", load: () => import("@spear/sms/main.ts") },
-  spearlet: { summary: "run a node", load: () => import("@spear/spearlet/main.ts") },
-  store: { summary: "run the Object Store", load: () => import("@spear/store/main.ts") },
-} as const;
-export type ProgramName = keyof typeof programs;
-
-export function isProgram(name: string | undefined): name is ProgramName {
-  return name !== undefined && Object.hasOwn(programs, name);
+interface ProgramCommand {
+  /** For the list of commands. */
+  brief: string;
+  /** Runs it until it is told to end; resolves with the exit code. */
+  run: (flags: readonly string[]) => Promise<number>;
 }
 
-/** Runs the program with these flags until it ends; it sets the exit code itself. */
-export async function serve(name: ProgramName, flags: readonly string[]): Promise<void> {
-  process.argv.splice(2, process.argv.length, ...flags);
-  await programs[name].load();
-}
+export const programs: Readonly<Record<string, ProgramCommand>> = {
+  sms: {
+    brief: "run the control plane",
+    run: async (flags) => {
+      const [{ smsConfig: config }, { start }] = await Promise.all([
+        import("@spear/sms/config.ts"),
+        import("@spear/sms/sms.ts"),
+      ]);
+      const summary = "Runs the control plane: nodes, tasks, placement. Any number over one Redis.";
+      return runProgram({ name: "sms", summary, config, start }, flags);
+    },
+  },
+  spearlet: {
+    brief: "run a node",
+    run: async (flags) => {
+      const [{ spearletConfig: config }, { start }] = await Promise.all([
+        import("@spear/spearlet/config.ts"),
+        import("@spear/spearlet/spearlet.ts"),
+      ]);
+      const summary = "Runs a node: takes tasks from SMS and runs them on this machine.";
+      return runProgram({ name: "spearlet", summary, config, start }, flags);
+    },
+  },
+  store: {
+    brief: "run the Object Store",
+    run: async (flags) => {
+      const [{ storeConfig: config }, { start }] = await Promise.all([
+        import("@spear/store/config.ts"),
+        import("@spear/store/store.ts"),
+      ]);
+      const summary = "Runs the Object Store: buckets and objects, their bytes on this disk.";
+      return runProgram({ name: "store", summary, config, start }, flags);
+    },
+  },
+};

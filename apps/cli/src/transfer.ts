@@ -29,6 +29,9 @@ export interface StoredObject {
   generation: number;
 }
 
+/** Headers that carry user's metadata begin with this. */
+export const metaPrefix = "x-spear-meta-";
+
 export function objectPath({ bucket, key }: ObjectName): string {
   return `/v1/buckets/${encodeURIComponent(bucket)}/objects/${encodeURIComponent(key)}`;
 }
@@ -113,20 +116,20 @@ class Patience implements Disposable {
 
 /** A stream that is pulled block by block, so that what is not sent yet is not read. */
 function streamOf(
-  blocks: AsyncIterator<Uint8Array>,
+  blocks: AsyncGenerator<Uint8Array, void>,
   patience: Patience,
 ): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         patience.end();
-        const { done, value } = await blocks.next();
+        const next = await blocks.next();
         patience.begin();
-        if (done === true) controller.close();
-        else controller.enqueue(value);
+        if (next.done === true) controller.close();
+        else controller.enqueue(next.value);
       },
       async cancel() {
-        await blocks.return?.();
+        await blocks.return();
       },
     },
     { highWaterMark: 0 },
@@ -136,7 +139,7 @@ function streamOf(
 async function* observed(
   blocks: AsyncIterable<Uint8Array>,
   see: (block: Uint8Array) => void,
-): AsyncGenerator<Uint8Array> {
+): AsyncGenerator<Uint8Array, void> {
   for await (const block of blocks) {
     see(block);
     yield block;
@@ -178,10 +181,9 @@ async function send(
     hasher.update(block);
     progress.add(block.length);
   });
-  const metadata = Object.entries(options.metadata ?? {}).map(([key, value]) => [
-    `x-spear-meta-${key}`,
-    value,
-  ]);
+  const metadata = Object.fromEntries(
+    Object.entries(options.metadata ?? {}).map(([key, value]) => [`${metaPrefix}${key}`, value]),
+  );
   let response: Response;
   try {
     response = await fetch(store.url(objectPath(name)), {
@@ -189,7 +191,7 @@ async function send(
       headers: {
         "content-type": options.contentType ?? "application/octet-stream",
         ...(options.ifAbsent === true ? { "if-none-match": "*" } : {}),
-        ...Object.fromEntries(metadata),
+        ...metadata,
         ...store.headers(),
         ...headers,
       },

@@ -15,6 +15,8 @@ const longestDelayMs = 10_000;
 /** Alive for so long, it counts as well: the next delay is the first again. */
 const wellAfterMs = 20_000;
 const readyWithinMs = 30_000;
+/** What it wrote last is there by then, even if a child of its own keeps the pipe open. */
+const lastWordsMs = 500;
 /** Lines kept from before it was ready, to say why it did not get there. */
 const maxKeptLines = 50;
 
@@ -45,6 +47,8 @@ interface Run {
   process: Process;
   /** The line of JSON by which a program says that it is ready. */
   readyLine: Promise<string>;
+  /** Resolves when all that it wrote was taken. */
+  said: Promise<unknown>;
 }
 
 const isReadyLine = (line: string) => line.startsWith('{"ready":true');
@@ -60,6 +64,7 @@ export class Child {
   readonly #options: ChildOptions;
   readonly #stopping = new AbortController();
   #process: Process | undefined;
+  #phase: Phase = "starting";
   #watching: Promise<void> | undefined;
 
   constructor(options: ChildOptions) {
@@ -74,11 +79,6 @@ export class Child {
     return this.#process?.pid;
   }
 
-  get #phase(): Phase {
-    if (this.#stopping.signal.aborted) return "stopping";
-    return this.#watching === undefined ? "starting" : "running";
-  }
-
   /** Starts it; resolves when it is ready. Throws `unavailable` with what it said. */
   async start(): Promise<void> {
     const kept: string[] = [];
@@ -87,6 +87,7 @@ export class Child {
       await this.#untilReady(run);
     } catch (error) {
       await this.#end(run.process);
+      await Promise.race([run.said, systemClock.wait(lastWordsMs)]);
       const said = kept.findLast((line) => line.startsWith("error: "))?.slice("error: ".length);
       const help = kept[kept.findLastIndex((line) => line.startsWith("error: ")) + 1]?.trim();
       throw new Fault(
@@ -110,17 +111,20 @@ export class Child {
       cwd,
     });
     this.#process = process;
+    this.#phase = "starting";
     const take = (line: string) => {
       if (kept !== undefined && kept.length < maxKeptLines) kept.push(line);
       onLine(line, this.#phase);
     };
     const given = Promise.withResolvers<string>();
-    void read(process.stderr, take);
-    void read(process.stdout, (line) => {
-      if (isReadyLine(line)) given.resolve(line);
-      else take(line);
-    });
-    return { process, readyLine: given.promise };
+    const said = Promise.all([
+      read(process.stderr, take),
+      read(process.stdout, (line) => {
+        if (isReadyLine(line)) given.resolve(line);
+        else take(line);
+      }),
+    ]);
+    return { process, readyLine: given.promise, said };
   }
 
   /** Waits for `ready`; throws if the process ends first or takes too long. */
@@ -136,6 +140,7 @@ export class Child {
     const ready = this.#options.ready(process.pid, readyLine, signal);
     try {
       await Promise.race([ready, timeout, died]);
+      this.#phase = "running";
     } finally {
       for (const promise of [ready, timeout, died]) promise.catch(() => undefined);
       over.abort(new Error("no longer waited for"));
@@ -184,6 +189,7 @@ export class Child {
 
   /** SIGTERM, then SIGKILL after its grace; resolves when it is gone. */
   async stop(): Promise<void> {
+    this.#phase = "stopping";
     this.#stopping.abort(new Error("the cluster stops"));
     if (this.#process !== undefined) await this.#end(this.#process);
     await this.#watching;

@@ -37,7 +37,8 @@ export function formatLogLine(name: string, line: string, paint: Paint, now: Dat
   if (entry === undefined) return `${prefix(now)} ${visible(line)}`;
   const level = Number(entry["level"]);
   const mark = levels[level] ?? "";
-  const message = `${mark}${visible(String(entry["msg"] ?? ""))}`;
+  const text = typeof entry["msg"] === "string" ? entry["msg"] : "";
+  const message = `${mark}${visible(text)}`;
   const fields = Object.entries(entry)
     .filter(([field]) => !known.has(field))
     .map(([field, value]) => `${field}=${visible(valueOf(value) ?? "")}`)

@@ -131,7 +131,7 @@ async function untilSucceeded(
   for await (const { bytes } of readLogs(sms, bad.id, { follow: false }, signal)) said.push(bytes);
   throw new Fault(
     "internal",
-    `task ${bad.name} ${bad.state}: ${bad.failure?.message ?? "for no known reason"}\n${Buffer.concat(said)}`,
+    `task ${bad.name} ${bad.state}: ${bad.failure?.message ?? "for no known reason"}\n${Buffer.concat(said).toString()}`,
   );
 }
 
