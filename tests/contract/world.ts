@@ -95,6 +95,13 @@ export class World implements AsyncDisposable {
     };
   }
 
+  /** Calls a REST operation that must answer with `status`; its JSON. */
+  async ok(program: ProgramName, operation: string, call: Call = {}, status = 200): Promise<Json> {
+    const answer = await this.rest(program, operation, call);
+    if (answer.status === status) return answer.json;
+    throw new Error(`${operation} answered ${answer.status}: ${answer.text}`);
+  }
+
   /** Calls a REST operation that must fail; its problem document. */
   async problem(program: ProgramName, operation: string, call: Call = {}): Promise<Problem> {
     const { status, headers, json, text } = await this.rest(program, operation, call);

@@ -1,0 +1,95 @@
+/** SMS over gRPC. */
+import { expect } from "bun:test";
+import type { Cases } from "../cases.ts";
+import type { Json } from "../world.ts";
+import { first, output } from "./messages.ts";
+
+export const smsGrpc: Cases = {
+  "NodeService/Register": async ({ world }) => {
+    expect(await world.paperNode()).toStartWith("node_");
+  },
+  "NodeService/Deregister": async ({ world }) => {
+    const nodeId = await world.paperNode();
+    await world.unary("sms", "NodeService/Deregister", { nodeId });
+    const { nodes } = await world.unary("sms", "NodeService/ListNodes", {
+      state: "NODE_STATE_READY",
+    });
+    expect((nodes as Json[]).map(({ id }) => id)).not.toContain(nodeId);
+  },
+  "NodeService/Session": async ({ world }) => {
+    const nodeId = await world.paperNode();
+    const session = world.converse("sms", "NodeService/Session");
+    session.on("error", () => undefined);
+    session.write({ hello: { nodeId, incarnation: "first" } });
+    const { value } = (await session[Symbol.asyncIterator]().next()) as { value: Json };
+    expect(value).toHaveProperty("welcome.leaseMs");
+    session.end();
+  },
+  "NodeService/UpdateStatus": async ({ world }) => {
+    const nodeId = await world.paperNode();
+    const { leaseMs } = await world.unary("sms", "NodeService/UpdateStatus", {
+      nodeId,
+      incarnation: "first",
+      usage: { cpu: 0.5 },
+    });
+    expect(Number(leaseMs)).toBeGreaterThan(0);
+  },
+  "NodeService/ListNodes": async ({ world, node }) => {
+    const { nodes } = await world.unary("sms", "NodeService/ListNodes", {});
+    expect((nodes as Json[]).map(({ id }) => id)).toContain(node);
+  },
+  "NodeService/GetNode": async ({ world, node }) => {
+    const found = await world.unary("sms", "NodeService/GetNode", { nodeId: node });
+    expect(found).toMatchObject({ id: node, state: "NODE_STATE_READY", name: "node-1" });
+  },
+  "NodeService/DrainNode": async ({ world }) => {
+    const nodeId = await world.paperNode();
+    const drain = (undo: boolean) => world.unary("sms", "NodeService/DrainNode", { nodeId, undo });
+    expect(await drain(false)).toMatchObject({ state: "NODE_STATE_DRAINING" });
+    expect(await drain(true)).toMatchObject({ state: "NODE_STATE_READY" });
+  },
+  "TaskService/SubmitTask": async ({ world }) => {
+    const request = { spec: { mock: { print: "hi" } }, idempotencyKey: crypto.randomUUID() };
+    const task = await world.unary("sms", "TaskService/SubmitTask", request);
+    expect(task).toMatchObject({ spec: request.spec, runtime: "mock" });
+    const again = await world.unary("sms", "TaskService/SubmitTask", request);
+    expect(again["id"]).toBe(task["id"]);
+  },
+  "TaskService/SubmitTasks": async ({ world }) => {
+    const specs = [{ mock: {} }, { mock: { print: "x" } }];
+    const { taskIds } = await world.unary("sms", "TaskService/SubmitTasks", { specs });
+    expect(taskIds).toHaveLength(2);
+    for (const id of taskIds as string[]) await world.reaches(id, "succeeded");
+  },
+  "TaskService/GetTask": async ({ world, finished, node }) => {
+    const task = await world.unary("sms", "TaskService/GetTask", { taskId: finished });
+    expect(task).toMatchObject({
+      id: finished,
+      state: "TASK_STATE_SUCCEEDED",
+      exitCode: 0,
+      nodeId: node,
+    });
+  },
+  "TaskService/ListTasks": async ({ world, running }) => {
+    const { tasks } = await world.unary("sms", "TaskService/ListTasks", {
+      states: ["TASK_STATE_RUNNING"],
+      runtime: "mock",
+    });
+    expect((tasks as Json[]).map(({ id }) => id)).toEqual([running]);
+  },
+  "TaskService/CancelTask": async ({ world }) => {
+    const taskId = await world.submit({ mock: { hang: true } });
+    await world.reaches(taskId, "running");
+    await world.unary("sms", "TaskService/CancelTask", { taskId });
+    await world.reaches(taskId, "cancelled");
+  },
+  "TaskService/WatchTasks": async ({ world, finished }) => {
+    const request = { taskId: finished, afterSeq: "0" };
+    const event = await first(world.stream("sms", "TaskService/WatchTasks", request));
+    expect(event).toMatchObject({ taskId: finished, to: "pending" });
+  },
+  "TaskService/ReadLogs": async ({ world, finished }) => {
+    const chunks = world.stream("sms", "TaskService/ReadLogs", { taskId: finished });
+    expect(await output(chunks)).toBe("out\n");
+  },
+};

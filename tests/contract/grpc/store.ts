@@ -1,0 +1,77 @@
+/** The Object Store over gRPC. */
+import { expect } from "bun:test";
+import type { Cases } from "../cases.ts";
+import type { Json, World } from "../world.ts";
+
+const bucket = "contract";
+
+const store = (world: World, method: string, request: Json) =>
+  world.unary("store", `ObjectStore/${method}`, request);
+
+/** Puts an object, a letter a message. */
+async function put(world: World, key: string, text: string): Promise<Json> {
+  await store(world, "CreateBucket", { name: bucket, ifAbsent: true });
+  return world.upload("store", "ObjectStore/PutObject", [
+    { header: { bucket, key } },
+    ...[...text].map((letter) => ({ data: Buffer.from(letter).toString("base64") })),
+  ]);
+}
+
+export const storeGrpc: Cases = {
+  "ObjectStore/CreateBucket": async ({ world }) => {
+    const bucket = await store(world, "CreateBucket", { name: "created" });
+    expect(bucket).toMatchObject({ name: "created" });
+    expect(await store(world, "CreateBucket", { name: "created", ifAbsent: true })).toEqual(bucket);
+  },
+  "ObjectStore/DeleteBucket": async ({ world }) => {
+    await store(world, "CreateBucket", { name: "short-lived" });
+    await store(world, "DeleteBucket", { name: "short-lived" });
+    const { buckets } = await store(world, "ListBuckets", {});
+    expect((buckets as Json[]).map(({ name }) => name)).not.toContain("short-lived");
+  },
+  "ObjectStore/ListBuckets": async ({ world }) => {
+    const { buckets } = await store(world, "ListBuckets", {});
+    expect((buckets as Json[]).map(({ name }) => name)).toContain("contract");
+  },
+  "ObjectStore/PutObject": async ({ world }) => {
+    expect(await put(world, "put", "hello")).toMatchObject({ bucket: "contract", sizeBytes: "5" });
+  },
+  "ObjectStore/GetObject": async ({ world }) => {
+    const object = await put(world, "get", "hello");
+    const request = { bucket: "contract", key: "get", offset: "1", length: "3" };
+    let text = "";
+    let described: unknown;
+    for await (const message of world.stream("store", "ObjectStore/GetObject", request)) {
+      if (message["object"] !== undefined) described = message["object"];
+      else text += Buffer.from(message["data"] as string, "base64").toString();
+    }
+    expect(described).toMatchObject({ id: object["id"] });
+    expect(text).toBe("ell");
+  },
+  "ObjectStore/HeadObject": async ({ world }) => {
+    const object = await put(world, "head", "hello");
+    expect(await store(world, "HeadObject", { bucket: "contract", key: "head" })).toEqual(object);
+  },
+  "ObjectStore/ListObjects": async ({ world }) => {
+    await put(world, "list/a", "1");
+    await put(world, "list/b/c", "1");
+    const { objects, prefixes } = await store(world, "ListObjects", {
+      bucket: "contract",
+      prefix: "list/",
+      delimiter: "/",
+    });
+    expect((objects as Json[]).map(({ key }) => key)).toEqual(["list/a"]);
+    expect(prefixes).toEqual(["list/b/"]);
+  },
+  "ObjectStore/DeleteObject": async ({ world }) => {
+    await put(world, "delete", "1");
+    const request = { bucket: "contract", key: "delete" };
+    expect(await store(world, "DeleteObject", request)).toEqual({ deleted: true });
+    expect(await store(world, "DeleteObject", request)).toEqual({});
+  },
+  "ObjectStore/CopyObject": async ({ world }) => {
+    const { id } = await put(world, "source", "1");
+    const request = { objectId: id, bucket: "contract", key: "target" };
+    expect(await store(world, "CopyObject", request)).toMatchObject({ id, key: "target" });
+  },
+};

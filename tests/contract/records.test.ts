@@ -1,0 +1,270 @@
+/**
+ * The contract of the record store: whatever is asked in whatever order, Redis and
+ * memory give the same answers and keep T2 to T5 after every step.
+ */
+import type { NodeId, TaskId } from "@spear/shared/ids.ts";
+import { jobOfOne } from "@spear/shared/ids.ts";
+import { silentLog } from "@spear/shared/log.ts";
+import { connectRedis } from "@spear/shared/redis/client.ts";
+import { Keys } from "@spear/shared/redis/keys.ts";
+import { taskStates } from "@spear/shared/state.ts";
+import type { Event, TaskSpec } from "@spear/shared/task.ts";
+import { nodeStates } from "@spear/shared/node.ts";
+import { afterAll, expect, test } from "bun:test";
+import fc from "fast-check";
+import { NodeRecords } from "../../apps/sms/src/nodes/redis.ts";
+import type { NodeStore } from "../../apps/sms/src/nodes/store.ts";
+import { decodeEvent } from "../../apps/sms/src/tasks/record.ts";
+import { TaskRecords } from "../../apps/sms/src/tasks/redis.ts";
+import type { RecordStore } from "../../apps/sms/src/tasks/store.ts";
+import { brokenIndex, brokenRoom, Replay } from "../sim/invariants.ts";
+import { MemoryNodes } from "../sim/memory-nodes.ts";
+import { MemoryTasks } from "../sim/memory-tasks.ts";
+import { MemoryState } from "../sim/memory.ts";
+
+const redis = connectRedis(process.env["SPEAR_TEST_REDIS"] ?? "", "commands", silentLog);
+afterAll(() => redis.disconnect());
+
+/** One implementation, empty. */
+interface Store {
+  tasks: RecordStore;
+  nodes: NodeStore;
+  /** The node's lease key runs out now. */
+  expireLease(id: NodeId): Promise<unknown>;
+  events(): Promise<Event[]>;
+}
+
+function inRedis(): Store {
+  const keys = new Keys(`t${Math.random().toString(36).slice(2, 10)}`);
+  return {
+    tasks: new TaskRecords(redis, keys, 10_000),
+    nodes: new NodeRecords(redis, keys, 10_000),
+    expireLease: (id) => redis.del(keys.nodeLease(id)),
+    events: async () => {
+      const entries = (await redis.xrange(keys.events, "-", "+")) as [string, string[]][];
+      return entries.map(([id, fields]) => decodeEvent(Number(id.split("-")[0]), fields[1] ?? ""));
+    },
+  };
+}
+
+function inMemory(): Store {
+  const state = new MemoryState(Date.now);
+  return {
+    tasks: new MemoryTasks(state),
+    nodes: new MemoryNodes(state),
+    expireLease: (id) => Promise.resolve(state.leaseKeys.delete(id)),
+    events: () => Promise.resolve([...state.events]),
+  };
+}
+
+const taskId = (number: number) => `task_${String(number).padStart(26, "0")}` as TaskId;
+const nodeId = (number: number) => `node_${String(number).padStart(26, "0")}` as NodeId;
+const leaseMs = 600_000;
+
+const specs: TaskSpec[] = [
+  { mock: {}, resources: { cpu: 1, memoryBytes: 100 } },
+  { mock: {}, resources: { cpu: 0.5, memoryBytes: 300, extras: { gpu: 1 } }, priority: 90 },
+  { mock: {}, resources: { cpu: 0, memoryBytes: 0 }, antiAffinity: "job" },
+  {
+    mock: {},
+    resources: { cpu: 2, memoryBytes: 2 ** 40 },
+    spread: { label: "zone" },
+    priority: 10,
+  },
+  { mock: {}, resources: { cpu: 1, memoryBytes: 100 }, delayMs: 5, secrets: { A: "b" } },
+];
+
+const task = fc.nat(7);
+const node = fc.nat(2);
+const attempt = fc.nat(3);
+const op = <const N extends string, A extends object>(
+  name: N,
+  fields: { [K in keyof A]: fc.Arbitrary<A[K]> },
+) => fc.record({ op: fc.constant(name), ...fields }) as unknown as fc.Arbitrary<{ op: N } & A>;
+
+const operation = fc.oneof(
+  { weight: 6, arbitrary: op("submit", {
+    task, spec: fc.nat(specs.length - 1), node: fc.option(node, { nil: undefined }),
+    key: fc.option(fc.constantFrom("a", "b"), { nil: undefined, freq: 4 }), job: fc.nat(1),
+  }) },
+  { weight: 8, arbitrary: op("transition", {
+    task, to: fc.constantFrom(...taskStates), attempt, node: fc.option(node, { nil: undefined }),
+    delay: fc.constantFrom(0, 0, 10), fields: fc.constantFrom({}, { x: 3, sg: "SIGKILL" }, { fl: 2 }),
+  }) },
+  // The way that tasks go, so that long ways are gone too.
+  { weight: 10, arbitrary: op("advance", { task, node, to: fc.constantFrom("succeeded", "failed", "pending") }) },
+  { weight: 2, arbitrary: op("commit", { task, attempt, node }) },
+  { weight: 2, arbitrary: op("cancel", { task }) },
+  { weight: 2, arbitrary: op("promote", { limit: fc.integer({ min: 1, max: 3 }) }) },
+  { weight: 2, arbitrary: op("hold", { node, task, forMs: fc.integer({ min: 0, max: 9 }) }) },
+  { weight: 2, arbitrary: op("register", { node, run: fc.nat(1) }) },
+  { weight: 2, arbitrary: op("heartbeat", { node, run: fc.nat(1), revive: fc.boolean() }) },
+  { weight: 1, arbitrary: op("expireLease", { node }) },
+  { weight: 2, arbitrary: op("setState", {
+    node, to: fc.constantFrom(...nodeStates), run: fc.option(fc.nat(1), { nil: undefined }), ifExpired: fc.boolean(),
+  }) },
+); // prettier-ignore
+type Operation = typeof operation extends fc.Arbitrary<infer O> ? O : never;
+
+function register(store: Store, number: number, run: number, now: number): Promise<unknown> {
+  const capacity = { cpu: 2, memoryBytes: 2 ** 41, slots: 2 + number, extras: { gpu: 1 } };
+  return store.nodes.register(
+    {
+      id: nodeId(number),
+      name: `n${number}`,
+      incarnation: `run${run}`,
+      httpAddress: "",
+      grpcAddress: "",
+      capacity,
+      labels: { zone: "eu" },
+      runtimes: [],
+      facts: { hostname: "", os: "", arch: "", version: "", pid: 0, killMethod: "" },
+    },
+    now,
+    leaseMs,
+  );
+}
+
+/** Does one thing; what the store answers. */
+async function apply({ tasks, nodes, expireLease }: Store, one: Operation, now: number) {
+  switch (one.op) {
+    case "submit":
+      return tasks.submit(
+        {
+          id: taskId(one.task),
+          jobId: jobOfOne(taskId(one.job)),
+          spec: specs[one.spec] as TaskSpec,
+          idempotencyKey: one.key,
+          nodeId: one.node === undefined ? undefined : nodeId(one.node),
+        },
+        now,
+      );
+    case "transition":
+      return tasks.transition(
+        {
+          id: taskId(one.task),
+          to: one.to,
+          reason: "test",
+          notBeforeMs: one.delay === 0 ? 0 : now + one.delay,
+          set: one.fields,
+          ...(one.attempt === 0 ? {} : { attempt: one.attempt }),
+          ...(one.node === undefined ? {} : { nodeId: nodeId(one.node) }),
+        },
+        now,
+      );
+    case "advance": {
+      const state = (await tasks.get(taskId(one.task)))?.task.state;
+      const to = state === "pending" ? "assigned" : state === "assigned" ? "running" : one.to;
+      const target = to === "assigned" ? { nodeId: nodeId(one.node) } : {};
+      return tasks.transition({ id: taskId(one.task), to, reason: "step", ...target }, now);
+    }
+    case "commit":
+      return tasks.beginCommit(
+        taskId(one.task), one.attempt, nodeId(one.node), '[{"path":"x"}]', now, { x: 0 },
+      ); // prettier-ignore
+    case "cancel":
+      return tasks.cancel(taskId(one.task), now);
+    case "promote":
+      return tasks.promote(now, one.limit);
+    case "hold":
+      return nodes.hold(nodeId(one.node), taskId(one.task), now + one.forMs, now);
+    case "register":
+      return register({ tasks, nodes } as Store, one.node, one.run, now);
+    case "heartbeat": {
+      const usage = { cpu: 1, memoryBytes: 2, running: 3, diskFreeBytes: 4, load1: 5 };
+      return nodes.heartbeat(nodeId(one.node), `run${one.run}`, usage, now, leaseMs, one.revive);
+    }
+    case "expireLease":
+      await expireLease(nodeId(one.node));
+      return undefined;
+    case "setState":
+      return nodes.setState(nodeId(one.node), one.to, "test", now, {
+        ifExpired: one.ifExpired,
+        ...(one.run === undefined ? {} : { incarnation: `run${one.run}` }),
+      });
+  }
+}
+
+/** Everything that can be read, in a form that compares. */
+async function readAll({ tasks, nodes }: Store, now: number) {
+  const ids = Array.from({ length: 8 }, (_, number) => taskId(number));
+  const nodeIds = [0, 1, 2].map(nodeId);
+  const classes = await tasks.waitingClasses(0, 100);
+  const [records, specsKept, staged, histories, ahead, held, list, siblings, waiting] =
+    await Promise.all([
+      tasks.getMany(ids),
+      Promise.all(ids.map((id) => tasks.spec(id))),
+      Promise.all(ids.map((id) => tasks.stagedOutputs(id))),
+      Promise.all(ids.map((id) => tasks.history(id))),
+      Promise.all(ids.map((id) => tasks.aheadOf(id))),
+      Promise.all(nodeIds.map(async (id) => (await tasks.heldBy(id)).toSorted())),
+      nodes.list(),
+      Promise.all([0, 1].map((job) => tasks.siblings(jobOfOne(taskId(job))))),
+      Promise.all(classes.map((one) => tasks.waiting(one.class, 3))),
+    ]);
+  const indexes = await Promise.all([
+    tasks.idsBefore(undefined, undefined, 5),
+    tasks.idsBefore(undefined, taskId(4), 5),
+    ...taskStates.flatMap((state) => [
+      tasks.idsAfter(state, undefined, 3),
+      tasks.idsAfter(state, taskId(2), 3),
+      tasks.idsBefore(state, taskId(5), 3),
+    ]),
+  ]);
+  const counts = await Promise.all(taskStates.map((state) => tasks.countIn(state)));
+  return {
+    records, specsKept, staged, histories, ahead, held, list, waiting, indexes, counts, classes,
+    siblings: siblings.map((one) => [...one].toSorted()),
+    window: await tasks.waitingClasses(1, 1),
+    due: await tasks.nextDueMs(),
+    nodeIds: await nodes.ids(),
+    expired: (await nodes.expired(now + leaseMs - 5)).toSorted(),
+  }; // prettier-ignore
+}
+
+/** T2 to T5, from what was read and the events so far. */
+function broken(read: Awaited<ReturnType<typeof readAll>>, events: readonly Event[]): string[] {
+  const replay = new Replay();
+  const tasks = read.records.map((record) => record.task);
+  return [
+    ...events.flatMap((event) => replay.take(event)),
+    ...tasks.flatMap((one) => replay.compare(one)),
+    ...read.list.flatMap((one, index) => [
+      ...brokenIndex(one.id, tasks, read.held[index] ?? []),
+      ...brokenRoom(
+        one,
+        tasks.filter(({ id }) => read.held[index]?.includes(id as TaskId)),
+      ),
+    ]),
+    ...tasks
+      .filter(
+        (one) =>
+          read.histories.flat().findLast((event) => event?.taskId === one.id)?.seq !== one.seq,
+      )
+      .map((one) => `T5: the history of ${one.id} is not whole`),
+  ];
+}
+
+test("Redis and memory answer the same and keep T2 to T5", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(operation, { minLength: 10, maxLength: 40 }), async (operations) => {
+      const stores = [inRedis(), inMemory()] as const;
+      for (const store of stores) {
+        for (const number of [0, 1, 2]) await register(store, number, 0, 1);
+      }
+      let now = 100;
+      for (const one of operations) {
+        now += 3;
+        const answers = await Promise.all(stores.map((store) => apply(store, one, now)));
+        expect(answers[1] as unknown).toEqual(answers[0]);
+        const reads = await Promise.all(stores.map((store) => readAll(store, now)));
+        expect(reads[1] as unknown).toEqual(reads[0]);
+        const events = await Promise.all(stores.map((store) => store.events()));
+        expect(events[1] as unknown).toEqual(events[0]);
+        for (const [index, read] of reads.entries())
+          expect(broken(read, events[index] ?? [])).toEqual([]);
+      }
+    }),
+    { numRuns: 60 },
+  );
+});

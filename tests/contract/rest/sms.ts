@@ -1,0 +1,121 @@
+/** SMS over REST. */
+import { expect } from "bun:test";
+import type { Cases } from "../cases.ts";
+import type { Json } from "../world.ts";
+import { operational } from "./operational.ts";
+
+/** The first message of a WebSocket. */
+function firstMessage(url: string): Promise<Json> {
+  const { promise, resolve, reject } = Promise.withResolvers<Json>();
+  const socket = new WebSocket(url.replace("http:", "ws:"));
+  socket.onmessage = ({ data }) => {
+    resolve(JSON.parse(String(data)) as Json);
+    socket.close();
+  };
+  socket.onerror = () => reject(new Error(`${url} can't be opened`));
+  return promise;
+}
+
+export const smsRest: Cases = {
+  ...operational("sms"),
+  "POST /v1/tasks": async ({ world }) => {
+    const body = { spec: { name: "once", mock: {} }, idempotencyKey: crypto.randomUUID() };
+    const first = await world.ok("sms", "POST /v1/tasks", { body }, 201);
+    const again = await world.ok("sms", "POST /v1/tasks", { body }, 201);
+    expect(first).toMatchObject({ name: "once", runtime: "mock", spec: body.spec });
+    expect(again["id"]).toBe(first["id"]);
+  },
+  "POST /v1/tasks:batch": async ({ world }) => {
+    const body = { specs: [{ mock: {} }, { mock: { print: "x" } }] };
+    const { taskIds } = await world.ok("sms", "POST /v1/tasks:batch", { body }, 201);
+    expect(taskIds).toHaveLength(2);
+    for (const id of taskIds as string[]) await world.reaches(id, "succeeded");
+  },
+  "GET /v1/tasks": async ({ world, finished, running }) => {
+    const list = async (query: Record<string, string>) =>
+      (await world.ok("sms", "GET /v1/tasks", { query }))["tasks"] as Json[];
+    expect((await list({ state: "running" })).map(({ id }) => id)).toEqual([running]);
+    expect((await list({ runtime: "process" })).map(({ id }) => id)).toContain(finished);
+    expect(await list({ name: "nothing" })).toEqual([]);
+    const page = await world.ok("sms", "GET /v1/tasks", { query: { pageSize: "1" } });
+    expect(page["tasks"]).toHaveLength(1);
+    const next = await list({ pageSize: "1", pageToken: page["nextPageToken"] as string });
+    expect(next[0]?.["id"]).not.toBe((page["tasks"] as Json[])[0]?.["id"]);
+  },
+  "GET /v1/tasks/{id}": async ({ world, finished, node }) => {
+    const task = await world.ok("sms", "GET /v1/tasks/{id}", { path: { id: finished } });
+    expect(task).toMatchObject({ state: "succeeded", attempt: 1, exitCode: 0, nodeId: node });
+  },
+  "POST /v1/tasks/{id}/cancel": async ({ world }) => {
+    const id = await world.submit({ mock: { hang: true } });
+    await world.reaches(id, "running");
+    await world.ok("sms", "POST /v1/tasks/{id}/cancel", { path: { id } });
+    await world.reaches(id, "cancelled");
+    const again = await world.ok("sms", "POST /v1/tasks/{id}/cancel", { path: { id } });
+    expect(again).toMatchObject({ state: "cancelled" });
+  },
+  "GET /v1/tasks/{id}/history": async ({ world, finished }) => {
+    const { events } = await world.ok("sms", "GET /v1/tasks/{id}/history", {
+      path: { id: finished },
+    });
+    const states = (events as Json[]).map(({ to }) => to).filter((to) => to !== "");
+    expect(states).toEqual(["pending", "assigned", "running", "succeeded"]);
+  },
+  "GET /v1/tasks/{id}/logs": async ({ world, finished }) => {
+    const frames = (
+      await world.rest("sms", "GET /v1/tasks/{id}/logs", { path: { id: finished } })
+    ).text
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as Json);
+    const written = (stream: string) =>
+      frames
+        .filter((frame) => frame["stream"] === stream)
+        .map(({ data }) => Buffer.from(data as string, "base64").toString())
+        .join("");
+    expect({ out: written("stdout"), err: written("stderr") }).toEqual({
+      out: "out\n",
+      err: "err\n",
+    });
+    expect(frames.at(-1)?.["end"]).toMatchObject({ id: finished, state: "succeeded" });
+    const raw = await world.rest("sms", "GET /v1/tasks/{id}/logs", {
+      path: { id: finished },
+      query: { stream: "stdout" },
+      headers: { accept: "application/octet-stream" },
+    });
+    expect(raw.text).toBe("out\n");
+  },
+  "GET /v1/events": async ({ world }) => {
+    const url = world.url("sms", "GET /v1/events", { query: { after: "0" } });
+    expect(await firstMessage(url)).toMatchObject({ seq: 1, attempt: expect.any(Number) });
+  },
+  "GET /v1/tasks/{id}/events": async ({ world, finished }) => {
+    const call = { path: { id: finished }, query: { after: "0" } };
+    const event = await firstMessage(world.url("sms", "GET /v1/tasks/{id}/events", call));
+    expect(event).toMatchObject({ taskId: finished, from: "", to: "pending" });
+  },
+  "GET /v1/nodes": async ({ world, node }) => {
+    const { nodes } = await world.ok("sms", "GET /v1/nodes", { query: { state: "ready" } });
+    expect((nodes as Json[]).map(({ id }) => id)).toContain(node);
+  },
+  "GET /v1/nodes/{id}": async ({ world, node }) => {
+    const found = await world.ok("sms", "GET /v1/nodes/{id}", { path: { id: node } });
+    expect(found).toMatchObject({ id: node, state: "ready", name: "node-1" });
+  },
+  "POST /v1/nodes/{id}/drain": async ({ world }) => {
+    const id = await world.paperNode();
+    const drained = await world.ok("sms", "POST /v1/nodes/{id}/drain", { path: { id } });
+    expect(drained).toMatchObject({ id, state: "draining" });
+    const call = { path: { id }, body: { undo: true } };
+    expect(await world.ok("sms", "POST /v1/nodes/{id}/drain", call)).toMatchObject({
+      state: "ready",
+    });
+    await world.ok("sms", "DELETE /v1/nodes/{id}", { path: { id } }, 204);
+  },
+  "DELETE /v1/nodes/{id}": async ({ world }) => {
+    const id = await world.paperNode();
+    await world.ok("sms", "DELETE /v1/nodes/{id}", { path: { id } }, 204);
+    const found = await world.rest("sms", "GET /v1/nodes/{id}", { path: { id } });
+    expect(found.status === 404 || found.json["state"] === "left").toBe(true);
+  },
+};

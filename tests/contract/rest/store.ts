@@ -1,0 +1,121 @@
+/** The Object Store over REST. */
+import { expect } from "bun:test";
+import type { Cases } from "../cases.ts";
+import type { Json, World } from "../world.ts";
+import { operational } from "./operational.ts";
+
+let buckets = 0;
+
+/** A fresh bucket with one object, a/b.txt. */
+async function bucketWith(world: World, text: string): Promise<{ bucket: string; object: Json }> {
+  const bucket = `rest-${++buckets}`;
+  await world.ok("store", "PUT /v1/buckets/{bucket}", { path: { bucket } });
+  const object = await world.ok("store", "PUT /v1/buckets/{bucket}/objects/{key}", {
+    path: { bucket, key: "a/b.txt" },
+    body: text,
+    headers: { "content-type": "text/plain", "x-spear-meta-lang": "en" },
+  });
+  return { bucket, object };
+}
+
+export const storeRest: Cases = {
+  ...operational("store"),
+  "PUT /v1/buckets/{bucket}": async ({ world }) => {
+    const path = { bucket: "made-once" };
+    const made = await world.ok("store", "PUT /v1/buckets/{bucket}", { path });
+    expect(made).toMatchObject({ name: "made-once" });
+    const call = { path, query: { ifAbsent: "true" } };
+    expect(await world.ok("store", "PUT /v1/buckets/{bucket}", call)).toEqual(made);
+    expect(await world.problem("store", "PUT /v1/buckets/{bucket}", { path })).toMatchObject({
+      code: "bucket_exists",
+    });
+  },
+  "GET /v1/buckets": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "x");
+    const { buckets: all } = await world.ok("store", "GET /v1/buckets");
+    expect((all as Json[]).map(({ name }) => name)).toContain(bucket);
+  },
+  "GET /v1/buckets/{bucket}": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "x");
+    const path = { bucket };
+    expect(await world.ok("store", "GET /v1/buckets/{bucket}", { path })).toMatchObject({
+      name: bucket,
+    });
+  },
+  "DELETE /v1/buckets/{bucket}": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "x");
+    const path = { bucket };
+    expect(await world.problem("store", "DELETE /v1/buckets/{bucket}", { path })).toMatchObject({
+      code: "bucket_not_empty",
+    });
+    const object = { path: { bucket, key: "a/b.txt" } };
+    await world.ok("store", "DELETE /v1/buckets/{bucket}/objects/{key}", object);
+    await world.ok("store", "DELETE /v1/buckets/{bucket}", { path }, 204);
+    expect(await world.problem("store", "GET /v1/buckets/{bucket}", { path })).toMatchObject({
+      code: "bucket_not_found",
+    });
+  },
+  "PUT /v1/buckets/{bucket}/objects/{key}": async ({ world }) => {
+    const { object } = await bucketWith(world, "hello");
+    expect(object).toMatchObject({
+      key: "a/b.txt",
+      sizeBytes: 5,
+      sha256: new Bun.CryptoHasher("sha256").update("hello").digest("hex"),
+      contentType: "text/plain",
+      metadata: { lang: "en" },
+    });
+  },
+  "GET /v1/buckets/{bucket}/objects/{key}": async ({ world }) => {
+    const { bucket, object } = await bucketWith(world, "hello");
+    const operation = "GET /v1/buckets/{bucket}/objects/{key}";
+    const path = { bucket, key: "a/b.txt" };
+    const whole = await world.rest("store", operation, { path });
+    expect({ text: whole.text, etag: whole.headers.get("etag") }).toEqual({
+      text: "hello",
+      etag: `"${object["etag"] as string}"`,
+    });
+    const part = await world.rest("store", operation, { path, headers: { range: "bytes=1-3" } });
+    expect({ status: part.status, text: part.text }).toEqual({ status: 206, text: "ell" });
+  },
+  "HEAD /v1/buckets/{bucket}/objects/{key}": async ({ world }) => {
+    const { bucket, object } = await bucketWith(world, "hello");
+    const path = { bucket, key: "a/b.txt" };
+    const answer = await world.rest("store", "HEAD /v1/buckets/{bucket}/objects/{key}", { path });
+    expect(answer.headers.get("content-length")).toBe("5");
+    expect(answer.headers.get("x-spear-object-id")).toBe(object["id"] as string);
+  },
+  "DELETE /v1/buckets/{bucket}/objects/{key}": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "hello");
+    const operation = "DELETE /v1/buckets/{bucket}/objects/{key}";
+    const path = { bucket, key: "a/b.txt" };
+    expect(await world.ok("store", operation, { path })).toEqual({ deleted: true });
+    expect(await world.ok("store", operation, { path })).toEqual({ deleted: false });
+  },
+  "GET /v1/buckets/{bucket}/objects": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "hello");
+    const list = (query: Record<string, string>) =>
+      world.ok("store", "GET /v1/buckets/{bucket}/objects", { path: { bucket }, query });
+    expect(await list({ delimiter: "/" })).toMatchObject({ objects: [], prefixes: ["a/"] });
+    const { objects } = await list({ prefix: "a/" });
+    expect((objects as Json[]).map(({ key }) => key)).toEqual(["a/b.txt"]);
+  },
+  "GET /v1/objects/{id}": async ({ world }) => {
+    const { object } = await bucketWith(world, "hello");
+    const path = { id: object["id"] as string };
+    expect((await world.rest("store", "GET /v1/objects/{id}", { path })).text).toBe("hello");
+  },
+  "HEAD /v1/objects/{id}": async ({ world }) => {
+    const { object } = await bucketWith(world, "hello");
+    const path = { id: object["id"] as string };
+    const answer = await world.rest("store", "HEAD /v1/objects/{id}", { path });
+    expect(answer.headers.get("x-spear-sha256")).toBe(object["sha256"] as string);
+  },
+  "POST /v1/copies": async ({ world }) => {
+    const { bucket, object } = await bucketWith(world, "hello");
+    const body = { objectId: object["id"], bucket, key: "copy.txt" };
+    expect(await world.ok("store", "POST /v1/copies", { body })).toMatchObject({
+      id: object["id"],
+      key: "copy.txt",
+    });
+  },
+};
