@@ -81,6 +81,12 @@ export class Program implements AsyncDisposable {
     return this;
   }
 
+  /** Starts it again where it listened before, as a service manager would. */
+  restartAt(http: string, grpc: string): Promise<this> {
+    this.#argv.push(`--http-listen=${http}`, `--grpc-listen=${grpc}`);
+    return this.start();
+  }
+
   /** Sends a signal and, if it ends the process, waits for the end. */
   async kill(signal: NodeJS.Signals): Promise<void> {
     this.#child?.kill(signal);

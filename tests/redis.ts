@@ -9,6 +9,10 @@ export interface TestRedis extends AsyncDisposable {
   /** As `redis://127.0.0.1:41234`. */
   readonly url: string;
   readonly pid: number;
+  /** Kills it, as a crash would; its data stay. */
+  kill(): Promise<void>;
+  /** Starts it again with the data it had. */
+  restart(): Promise<void>;
 }
 
 const configuration = join(import.meta.dir, "../infra/redis.conf");
@@ -35,27 +39,59 @@ async function answers(url: string, ended: Promise<unknown>): Promise<boolean> {
   }
 }
 
+class RedisProcess implements TestRedis {
+  readonly url: string;
+  readonly #directory: string;
+  readonly #argv: string[];
+  #child: Bun.Subprocess | undefined;
+
+  constructor(program: string, port: number, directory: string) {
+    this.url = `redis://127.0.0.1:${port}`;
+    this.#directory = directory;
+    this.#argv = [
+      program, configuration, "--bind", "127.0.0.1", "--port", String(port), "--dir", directory,
+    ]; // prettier-ignore
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  /** False if it ended instead of answering, as when its port is taken. */
+  async start(): Promise<boolean> {
+    const child = Bun.spawn(this.#argv, {
+      stdin: "ignore",
+      stdout: Bun.file(join(this.#directory, "log")),
+      stderr: "ignore",
+    });
+    this.#child = child;
+    return answers(this.url, child.exited);
+  }
+
+  async kill(): Promise<void> {
+    this.#child?.kill("SIGKILL");
+    await this.#child?.exited;
+  }
+
+  async restart(): Promise<void> {
+    if (!(await this.start())) throw new Error("redis-server did not start again");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
 /** Starts redis-server with the supported configuration and its data in a fresh directory. */
 export async function startRedis(): Promise<TestRedis> {
   const program = Bun.which("redis-server");
   if (program === null) throw new Error("redis-server is not installed; scripts/test installs it");
   for (let attempt = 1; ; attempt++) {
-    const port = await freePort();
     const directory = await mkdtemp(join(tmpdir(), "spear-redis-"));
-    const child = Bun.spawn(
-      [program, configuration, "--bind", "127.0.0.1", "--port", String(port), "--dir", directory],
-      { stdin: "ignore", stdout: Bun.file(join(directory, "log")), stderr: "ignore" },
-    );
-    const stop = async () => {
-      child.kill("SIGKILL");
-      await child.exited;
-      await rm(directory, { recursive: true, force: true });
-    };
-    const url = `redis://127.0.0.1:${port}`;
-    if (await answers(url, child.exited)) {
-      return { url, pid: child.pid, [Symbol.asyncDispose]: stop };
-    }
-    await stop();
+    const redis = new RedisProcess(program, await freePort(), directory);
+    if (await redis.start()) return redis;
+    await redis[Symbol.asyncDispose]();
     if (attempt === tries) throw new Error("redis-server did not start");
   }
 }
