@@ -144,7 +144,8 @@ export class NodeRecords implements NodeStore {
   }
 }
 
-function decodeNode(id: NodeId, hash: Record<string, string>): Node | undefined {
+/** A node from its hash; undefined if there is none. */
+export function decodeNode(id: NodeId, hash: Record<string, string>): Node | undefined {
   if (hash["st"] === undefined || hash["doc"] === undefined) return undefined;
   const document = JSON.parse(hash["doc"]) as Document;
   const extras: Record<string, number> = {};

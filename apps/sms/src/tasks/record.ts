@@ -163,6 +163,17 @@ export function decodeEvent(seq: number, line: string): Event {
   };
 }
 
+/** The events of a task's history, an event a line. */
+export function decodeHistory(text: string): Event[] {
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => {
+      const at = line.indexOf(" ");
+      return decodeEvent(Number(line.slice(0, at)), line.slice(at + 1));
+    });
+}
+
 /** What `submit` writes. */
 export interface NewTask {
   id: TaskId;

@@ -17,7 +17,7 @@ import commonLua from "./common.lua" with { type: "text" };
 import promoteLua from "./promote.lua" with { type: "text" };
 import {
   classOf,
-  decodeEvent,
+  decodeHistory,
   decodeRecord,
   extrasText,
   heedOf,
@@ -219,13 +219,7 @@ export class TaskRecords implements RecordStore {
   async history(id: TaskId): Promise<Event[] | undefined> {
     const text = await this.#redis.hget(this.#keys.task(id), "h");
     if (text === null) return undefined;
-    return text
-      .split("\n")
-      .filter((line) => line !== "")
-      .map((line) => {
-        const at = line.indexOf(" ");
-        return decodeEvent(Number(line.slice(0, at)), line.slice(at + 1));
-      });
+    return decodeHistory(text);
   }
 
   /** Ids below `before` (exclusive), newest first, of one state or of all. */

@@ -1,0 +1,315 @@
+/** Task records in memory; see transition.lua and its kin for what each step does. */
+import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
+import { transitions, type TaskState } from "@spear/shared/state.ts";
+import { type Event, type OutputObject, runtimeOf, type TaskSpec } from "@spear/shared/task.ts";
+import {
+  classOf,
+  decodeHistory,
+  decodeRecord,
+  extrasText,
+  heedOf,
+  nameOf,
+  needOf,
+  type NewTask,
+  rankOf,
+  recordFields,
+  type Submitted,
+  type TaskRecord,
+} from "../../apps/sms/src/tasks/record.ts";
+import type {
+  CancelOutcome,
+  CommitCode,
+  Outcome,
+  RecordStore,
+  Transition,
+  Waiting,
+} from "../../apps/sms/src/tasks/store.ts";
+import { type Fields, type MemoryState, numberAt } from "./memory.ts";
+
+type Values = Readonly<Record<string, string | number>>;
+
+const write = (record: Fields, values: Values) => {
+  for (const [field, value] of Object.entries(values)) record.set(field, String(value));
+};
+
+export class MemoryTasks implements RecordStore {
+  readonly #state: MemoryState;
+
+  constructor(state: MemoryState) {
+    this.#state = state;
+  }
+
+  submit(task: NewTask, nowMs: number): Promise<Submitted> {
+    return Promise.resolve(this.#submit(task, nowMs));
+  }
+
+  #submit({ id, jobId, spec, idempotencyKey, nodeId }: NewTask, nowMs: number): Submitted {
+    const state = this.#state;
+    const exists = (known: TaskId): Submitted => ({
+      created: false,
+      id: known,
+      state: "" as TaskState,
+      attempt: 0,
+      nodeId: undefined,
+      seq: 0,
+      atMs: nowMs,
+    });
+    if (idempotencyKey !== undefined) {
+      const known = state.idempotency.get(idempotencyKey);
+      if (known !== undefined) return exists(known);
+      state.idempotency.set(idempotencyKey, id);
+    }
+    if (state.tasks.has(id)) return exists(id);
+    const need = needOf(spec);
+    const cls = classOf(spec, jobId);
+    const notBeforeMs = (spec.delayMs ?? 0) === 0 ? 0 : nowMs + (spec.delayMs ?? 0);
+    let { seq, line } = state.emit(nowMs, "task.state", id, jobId, "", 0, "", "pending", "submitted", ""); // prettier-ignore
+    const record: Fields = new Map();
+    write(record, {
+      j: jobId,
+      sp: JSON.stringify(spec),
+      nn: nameOf(id, spec),
+      r: runtimeOf(spec),
+      c: cls,
+      k: rankOf(spec, nowMs),
+      nc: need.cpuMilli,
+      nm: need.memoryBytes,
+      nx: extrasText(need.extras),
+      ca: nowMs,
+      ...(heedOf(spec) === "" ? {} : { g: heedOf(spec) }),
+      ...(notBeforeMs > 0 ? { nb: notBeforeMs } : {}),
+    });
+    const taken = { task: id, record };
+    const placed =
+      nodeId !== undefined &&
+      notBeforeMs <= nowMs &&
+      !state.pending.has(cls) &&
+      state.reserve(nodeId, taken, nowMs);
+    let history = line;
+    if (placed) {
+      ({ seq, line } = state.emit(nowMs, "task.state", id, jobId, nodeId, 1, "pending", "assigned", "placed", "")); // prettier-ignore
+      history += line;
+      record.set("aa", String(nowMs));
+    } else state.awaitNode(taken, notBeforeMs, nowMs);
+    const [now, attempt] = placed ? (["assigned", 1] as const) : (["pending", 0] as const);
+    write(record, { s: now, a: attempt, n: placed ? nodeId : "", q: seq, h: history });
+    state.tasks.set(id, record);
+    state.allTasks.add(id, 0);
+    state.tasksIn[now].add(id, 0);
+    return {
+      created: true,
+      id,
+      state: now,
+      attempt,
+      nodeId: placed ? nodeId : undefined,
+      seq,
+      atMs: nowMs,
+    };
+  }
+
+  transition(change: Transition, nowMs: number): Promise<Outcome> {
+    return Promise.resolve(this.#transition(change, nowMs));
+  }
+
+  #transition(change: Transition, nowMs: number): Outcome {
+    const state = this.#state;
+    const { id, attempt, nodeId } = change;
+    const record = state.tasks.get(id);
+    const none = "" as NodeId;
+    if (record === undefined)
+      return { code: "missing", attempt: 0, nodeId: none, state: "" as TaskState };
+    const taken = { task: id, record };
+    const from = record.get("s") as TaskState;
+    const current = numberAt(record, "a");
+    const holder = (record.get("n") ?? "") as NodeId;
+    const refuse = (code: Outcome["code"], node = holder): Outcome => ({
+      code,
+      attempt: current,
+      nodeId: node,
+      state: from,
+    });
+    if (state.bug !== "no_fencing") {
+      if (attempt !== undefined && attempt !== current) return refuse("stale");
+      if (change.to !== "assigned" && nodeId !== undefined && nodeId !== holder)
+        return refuse("stale");
+    }
+    const to = change.to === "pending" && record.has("cr") ? "cancelled" : change.to;
+    if (from === to) {
+      if (state.bug === "release_twice") state.release(holder, taken);
+      return refuse("again");
+    }
+    if (!transitions[from].includes(to)) return refuse("illegal");
+    if (record.has("cm") && to !== "succeeded" && change.reason !== "outputs_failed")
+      return refuse("committing");
+    let [now, node] = [current, holder];
+    if (to === "assigned") {
+      if (nodeId === undefined || !state.reserve(nodeId, taken, nowMs))
+        return refuse("no_capacity", nodeId ?? none);
+      [now, node] = [current + 1, nodeId];
+      write(record, { a: now, n: node, aa: nowMs });
+      for (const field of ["sa", "x", "sg", "u", "nb"]) record.delete(field);
+    } else if (to === "running") record.set("sa", String(nowMs));
+    else if (from !== "pending") state.release(holder, taken);
+
+    if (from === "pending") state.noLongerWaits(taken);
+    if (to === "pending") {
+      const notBeforeMs = change.notBeforeMs ?? 0;
+      state.awaitNode(taken, notBeforeMs, nowMs);
+      if (notBeforeMs > 0) record.set("nb", String(notBeforeMs));
+    } else if (to !== "assigned" && to !== "running") record.set("fa", String(nowMs));
+    const { seq, line } = state.emit(nowMs, "task.state", id, record.get("j") ?? "", node, now, from, to, change.reason, change.exitCode ?? ""); // prettier-ignore
+    write(record, { s: to, q: seq, h: (record.get("h") ?? "") + line, ...change.set });
+    state.reindex(id, from, to);
+    return { code: "ok", attempt: now, nodeId: node, state: from };
+  }
+
+  beginCommit(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    outputs: string,
+    _nowMs: number,
+    set: Values,
+  ): Promise<CommitCode> {
+    const record = this.#state.tasks.get(id);
+    if (record === undefined) return Promise.resolve("missing");
+    const own = numberAt(record, "a") === attempt && record.get("n") === nodeId;
+    if (!own && this.#state.bug !== "no_fencing") return Promise.resolve("stale");
+    if (record.get("s") !== "running") return Promise.resolve("illegal");
+    write(record, { o: outputs, cm: attempt, ...set });
+    return Promise.resolve("ok");
+  }
+
+  cancel(id: TaskId, nowMs: number): Promise<CancelOutcome> {
+    return Promise.resolve(this.#cancel(id, nowMs));
+  }
+
+  #cancel(id: TaskId, nowMs: number): CancelOutcome {
+    const state = this.#state;
+    const record = state.tasks.get(id);
+    if (record === undefined) return { code: "missing", nodeId: "" as NodeId, attempt: 0 };
+    const taken = { task: id, record };
+    const from = record.get("s") as TaskState;
+    const nodeId = (record.get("n") ?? "") as NodeId;
+    const attempt = numberAt(record, "a");
+    const emit = (kind: string, to: TaskState) =>
+      state.emit(nowMs, kind, id, record.get("j") ?? "", nodeId, attempt, from, to, "cancel", "");
+    const history = record.get("h") ?? "";
+    if (from === "running") {
+      if (!record.has("cr")) {
+        const { seq, line } = emit("task.cancel_requested", "running");
+        write(record, { cr: 1, q: seq, h: history + line });
+      }
+      return { code: "requested", nodeId, attempt };
+    }
+    if (!transitions[from].includes("cancelled")) return { code: "terminal", nodeId, attempt };
+    if (from === "assigned") state.release(nodeId, taken);
+    else state.noLongerWaits(taken);
+    const { seq, line } = emit("task.state", "cancelled");
+    write(record, { s: "cancelled", cr: 1, fa: nowMs, q: seq, h: history + line });
+    state.reindex(id, from, "cancelled");
+    return { code: "cancelled", nodeId, attempt };
+  }
+
+  promote(nowMs: number, limit: number): Promise<number> {
+    const { delayed, tasks } = this.#state;
+    const due = delayed.slice(0, limit).filter((id) => (delayed.scoreOf(id) ?? 0) <= nowMs);
+    for (const task of due) {
+      delayed.delete(task);
+      const record = tasks.get(task);
+      if (record?.get("s") === "pending") this.#state.awaitNode({ task, record }, 0, nowMs);
+    }
+    return Promise.resolve(due.length);
+  }
+
+  nextDueMs(): Promise<number | undefined> {
+    const { delayed } = this.#state;
+    const [first] = delayed.slice(0, 1);
+    return Promise.resolve(first === undefined ? undefined : delayed.scoreOf(first));
+  }
+
+  /** The record as it is at this moment. */
+  read(id: TaskId): TaskRecord | undefined {
+    const record = this.#state.tasks.get(id);
+    return decodeRecord(
+      id,
+      recordFields.map((field) => record?.get(field) ?? null),
+    );
+  }
+
+  get(id: TaskId): Promise<TaskRecord | undefined> {
+    return Promise.resolve(this.read(id));
+  }
+
+  getMany(ids: readonly TaskId[]): Promise<TaskRecord[]> {
+    return Promise.resolve(ids.map((id) => this.read(id)).filter((one) => one !== undefined));
+  }
+
+  spec(id: TaskId): Promise<TaskSpec | undefined> {
+    const text = this.#state.tasks.get(id)?.get("sp");
+    return Promise.resolve(text === undefined ? undefined : (JSON.parse(text) as TaskSpec));
+  }
+
+  stagedOutputs(id: TaskId): Promise<OutputObject[] | undefined> {
+    const record = this.#state.tasks.get(id);
+    const outputs = record?.get("o");
+    const begun = record?.get("s") === "running" && record.has("cm") && outputs !== undefined;
+    return Promise.resolve(begun ? (JSON.parse(outputs) as OutputObject[]) : undefined);
+  }
+
+  history(id: TaskId): Promise<Event[] | undefined> {
+    const text = this.#state.tasks.get(id)?.get("h");
+    return Promise.resolve(text === undefined ? undefined : decodeHistory(text));
+  }
+
+  idsBefore(
+    state: TaskState | undefined,
+    before: string | undefined,
+    limit: number,
+  ): Promise<TaskId[]> {
+    const index = state === undefined ? this.#state.allTasks : this.#state.tasksIn[state];
+    return Promise.resolve(index.beside(before as TaskId | undefined, -1, limit));
+  }
+
+  idsAfter(state: TaskState, after: string | undefined, limit: number): Promise<TaskId[]> {
+    return Promise.resolve(
+      this.#state.tasksIn[state].beside(after as TaskId | undefined, 1, limit),
+    );
+  }
+
+  heldBy(nodeId: NodeId): Promise<TaskId[]> {
+    return Promise.resolve([...this.#state.heldOn(nodeId)]);
+  }
+
+  countIn(state: TaskState): Promise<number> {
+    return Promise.resolve(this.#state.tasksIn[state].size);
+  }
+
+  siblings(job: JobId): Promise<Map<NodeId, number>> {
+    return Promise.resolve(new Map(this.#state.jobNodes.get(job)));
+  }
+
+  waitingClasses(offset: number, limit: number): Promise<Waiting[]> {
+    const { pendingClasses, pending } = this.#state;
+    return Promise.resolve(
+      pendingClasses.slice(offset, limit).flatMap((cls) => {
+        const [head] = pending.get(cls)?.slice(0, 1) ?? [];
+        return head === undefined
+          ? []
+          : [{ class: cls, head, rank: pendingClasses.scoreOf(cls) ?? 0 }];
+      }),
+    );
+  }
+
+  aheadOf(id: TaskId): Promise<number | undefined> {
+    const cls = this.#state.tasks.get(id)?.get("c") ?? "";
+    return Promise.resolve(this.#state.pending.get(cls)?.rankOf(id));
+  }
+
+  waiting(cls: string, limit: number): Promise<{ id: TaskId; rank: number }[]> {
+    const waiting = this.#state.pending.get(cls);
+    return Promise.resolve(
+      (waiting?.slice(0, limit) ?? []).map((id) => ({ id, rank: waiting?.scoreOf(id) ?? 0 })),
+    );
+  }
+}
