@@ -4,9 +4,7 @@
  * and is gone afterwards. It fails unless the counts are right.
  */
 import { Fault } from "@spear/shared/fault.ts";
-import { connectRedis } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
-import { silentLog } from "@spear/shared/log.ts";
 import type { Command } from "commander";
 import { mkdtemp, rm } from "node:fs/promises";
 import { constants, tmpdir } from "node:os";
@@ -162,6 +160,11 @@ ${whereabouts(objects, places, paint)}
 
 /** Takes the demo's keys out of a Redis that is not ours. */
 async function removeKeys(url: string, namespace: string): Promise<void> {
+  // Loaded when it is wanted: no other command pays for it.
+  const [{ connectRedis }, { silentLog }] = await Promise.all([
+    import("@spear/shared/redis/client.ts"),
+    import("@spear/shared/log.ts"),
+  ]);
   const redis = connectRedis(url, "commands", silentLog);
   try {
     for await (const keys of redis.scanStream({

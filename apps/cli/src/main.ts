@@ -1,6 +1,5 @@
 /** The command `spear`. Exit codes: 0 done, 1 failed, 2 wrong usage; `spear run` ends as the task did. */
-import { Fault } from "@spear/shared/fault.ts";
-import { faultLines } from "@spear/shared/program.ts";
+import { Fault, faultLines } from "@spear/shared/fault.ts";
 import { CommanderError } from "commander";
 import { createProgram } from "./program.ts";
 import { programs } from "./serve.ts";

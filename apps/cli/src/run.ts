@@ -38,6 +38,7 @@ export interface RunOptions {
   cpu?: number;
   memory?: number;
   timeout?: number;
+  grace?: number;
   retries?: number;
   priority?: number;
   constraint?: string[];
@@ -76,6 +77,7 @@ export function addRun(program: Command): void {
     .option("--cpu <cores>", `cores it needs (default ${specDefaults.cpu})`, parseAmount)
     .option("--memory <size>", "memory it needs, as 64Mi", parseBytes)
     .option("--timeout <duration>", "longest time it may run, as 30s", parseDurationMs)
+    .option("--grace <duration>", "time between SIGTERM and SIGKILL (default 5s)", parseDurationMs)
     .option("--retries <count>", "how often to try again after a failure", parseCount)
     .option("--priority <number>", "0 to 100, the highest (default 50)", parsePriority)
     .option("--constraint <condition>", 'what its node must be, as "label.zone == eu"', collect)
@@ -140,6 +142,7 @@ export async function specOf(
     ...(options.input === undefined ? {} : { inputs: options.input }),
     ...(options.output === undefined ? {} : { outputs: options.output }),
     ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
+    ...(options.grace === undefined ? {} : { graceMs: options.grace }),
     ...(options.retries === undefined ? {} : { retries: { max: options.retries } }),
     ...(options.priority === undefined ? {} : { priority: options.priority }),
     ...(options.constraint === undefined ? {} : { constraints: options.constraint }),

@@ -3,7 +3,7 @@
  * `--help` come from their configuration schemas. A program is loaded when it is
  * wanted: no other command pays for it.
  */
-import { runProgram } from "@spear/shared/program.ts";
+const frame = () => import("@spear/shared/program.ts");
 
 interface ProgramCommand {
   /** For the list of commands. */
@@ -16,7 +16,8 @@ export const programs: Readonly<Record<string, ProgramCommand>> = {
   sms: {
     brief: "run the control plane",
     run: async (flags) => {
-      const [{ smsConfig: config }, { start }] = await Promise.all([
+      const [{ runProgram }, { smsConfig: config }, { start }] = await Promise.all([
+        frame(),
         import("@spear/sms/config.ts"),
         import("@spear/sms/sms.ts"),
       ]);
@@ -27,7 +28,8 @@ export const programs: Readonly<Record<string, ProgramCommand>> = {
   spearlet: {
     brief: "run a node",
     run: async (flags) => {
-      const [{ spearletConfig: config }, { start }] = await Promise.all([
+      const [{ runProgram }, { spearletConfig: config }, { start }] = await Promise.all([
+        frame(),
         import("@spear/spearlet/config.ts"),
         import("@spear/spearlet/spearlet.ts"),
       ]);
@@ -38,7 +40,8 @@ export const programs: Readonly<Record<string, ProgramCommand>> = {
   store: {
     brief: "run the Object Store",
     run: async (flags) => {
-      const [{ storeConfig: config }, { start }] = await Promise.all([
+      const [{ runProgram }, { storeConfig: config }, { start }] = await Promise.all([
+        frame(),
         import("@spear/store/config.ts"),
         import("@spear/store/store.ts"),
       ]);

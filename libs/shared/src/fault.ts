@@ -2,7 +2,8 @@
  * Faults: the one error type that crosses a boundary, over one closed table of
  * codes. HTTP status, gRPC status, retryability and title follow from the code.
  */
-import { status as grpc } from "@grpc/grpc-js";
+// Only the numbers: the CLI has faults too, and should not load gRPC for them.
+import { Status as grpc } from "@grpc/grpc-js/build/src/constants.js";
 
 interface Row {
   http: number;
@@ -124,4 +125,9 @@ export class Fault extends Error {
 
 export function isFaultCode(code: unknown): code is FaultCode {
   return typeof code === "string" && Object.hasOwn(faultTable, code);
+}
+
+/** What went wrong, for people: one line, then what can be done. */
+export function faultLines(fault: Fault): string {
+  return `error: ${fault.message}\n${fault.help === undefined ? "" : `  ${fault.help}\n`}`;
 }

@@ -5,7 +5,7 @@
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import { parseArgs } from "node:util";
 import { environmentOf, flagOf, loadConfig } from "./config.ts";
-import { Fault } from "./fault.ts";
+import { Fault, faultLines } from "./fault.ts";
 import { aborted, lifelineSignal, terminationSignal } from "./lifecycle.ts";
 import { createLog, type Log } from "./log.ts";
 
@@ -115,11 +115,6 @@ export function usageOf(program: Program<TObject>): string {
     line("--help", "show this"),
     ...rows.map(({ flag, text, variable }) => line(flag, `${text} [${variable}]`)),
   ].join("");
-}
-
-/** What went wrong, for people: one line, then what can be done. */
-export function faultLines(fault: Fault): string {
-  return `error: ${fault.message}\n${fault.help === undefined ? "" : `  ${fault.help}\n`}`;
 }
 
 /**

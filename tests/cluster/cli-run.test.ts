@@ -1,0 +1,304 @@
+/** `spear run`, `task`, `node`, `object` and `bucket` against a cluster of two nodes. */
+import type { Node } from "@spear/shared/node.ts";
+import type { Task } from "@spear/shared/task.ts";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { processesWith, spearCommand, startDev, until, type Dev } from "./spear.ts";
+
+let dev: Dev;
+let directory: string;
+beforeAll(async () => {
+  dev = await startDev(["--nodes", "2"]);
+  directory = await mkdtemp(join(tmpdir(), "spear-cli-"));
+});
+afterAll(async () => {
+  await dev[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true });
+});
+
+const json = async <T>(...args: string[]): Promise<T> => {
+  const { stdout } = await dev.spear([...args, "-o", "json"]);
+  return JSON.parse(stdout) as T;
+};
+const run = (...command: string[]) => dev.spear(["run", "--", ...command]);
+
+/** A terminal in which the CLI runs; what it shows is gathered. */
+function inTerminal(...args: string[]) {
+  let shown = "";
+  const decoder = new TextDecoder();
+  const child = Bun.spawn(spearCommand(...args), {
+    env: { ...process.env, ...dev.env, TERM: "xterm" },
+    terminal: {
+      cols: 120,
+      rows: 40,
+      data: (_, bytes) => {
+        shown += decoder.decode(bytes, { stream: true });
+      },
+    },
+  });
+  return {
+    shown: () => shown,
+    type: (text: string) => void child.terminal?.write(text),
+    exited: child.exited,
+  };
+}
+
+describe("run", () => {
+  test("shows both streams apart and exits as the task did", async () => {
+    const ended = await run("sh", "-c", "echo out; echo err >&2; exit 7");
+    expect(ended).toEqual({ code: 7, stdout: "out\n", stderr: "err\n" });
+  });
+
+  test("shows each line as it comes", async () => {
+    const gate = join(directory, "gate");
+    const child = Bun.spawn(
+      spearCommand(
+        "run",
+        "--",
+        "sh",
+        "-c",
+        `echo one; until [ -e ${gate} ]; do sleep 0.05; done; echo two`,
+      ),
+      { env: { ...process.env, ...dev.env }, stdout: "pipe", stderr: "ignore" },
+    );
+    const reader = child.stdout.getReader();
+    const decoder = new TextDecoder();
+    expect(decoder.decode((await reader.read()).value)).toBe("one\n");
+    await writeFile(gate, "");
+    expect(decoder.decode((await reader.read()).value)).toBe("two\n");
+    expect(await child.exited).toBe(0);
+  });
+
+  test("passes on bytes as they are, also many of them", async () => {
+    const child = Bun.spawn(
+      spearCommand("run", "--", "sh", "-c", "printf '\\377\\000\\n'; seq 200000"),
+      { env: { ...process.env, ...dev.env }, stdout: "pipe" },
+    );
+    const bytes = Buffer.from(await child.stdout.bytes());
+    expect([...bytes.subarray(0, 3)]).toEqual([255, 0, 10]);
+    const numbers = Array.from({ length: 200_000 }, (_, index) => `${index + 1}\n`).join("");
+    expect(bytes.subarray(3).toString()).toBe(numbers);
+  });
+
+  test("a signal is 128 and its number, a timeout 124", async () => {
+    const [killed, late] = await Promise.all([
+      run("sh", "-c", "kill -KILL $$"),
+      dev.spear(["run", "--timeout", "200ms", "--", "sleep", "60"]),
+    ]);
+    expect(killed.code).toBe(137);
+    expect(late.code).toBe(124);
+  });
+
+  test("a command that does not exist is said", async () => {
+    const ended = await run("/no/such/program");
+    expect(ended.code).not.toBe(0);
+    expect(ended.stderr).toContain("/no/such/program");
+  });
+
+  test("environment, standard input, inputs and outputs", async () => {
+    await writeFile(join(directory, "env"), "# said\nA=file\nB=file\n");
+    await dev.spear(["bucket", "create", "files", "--if-absent"]);
+    await writeFile(join(directory, "in.txt"), "hello\n");
+    await dev.spear(["object", "put", join(directory, "in.txt"), "files/in.txt"]);
+    const ended = await dev.spear(
+      [
+        "run",
+        "-i",
+        ...["--env-file", join(directory, "env"), "-e", "A=flag"],
+        ...["--input", "files/in.txt:sub/in.txt", "--output", "out.txt:files/out.txt"],
+        "--",
+        ...["sh", "-c", 'cat; echo "$A $B"; tr a-z A-Z <sub/in.txt >out.txt'],
+      ],
+      { stdin: "typed\n" },
+    );
+    expect(ended).toEqual({ code: 0, stdout: "typed\nflag file\n", stderr: "" });
+    expect((await dev.spear(["object", "get", "files/out.txt", "-"])).stdout).toBe("HELLO\n");
+  });
+
+  test("an input that is missing fails with its name", async () => {
+    await dev.spear(["bucket", "create", "files", "--if-absent"]);
+    const ended = await dev.spear(["run", "--input", "files/none:in.txt", "--", "true"]);
+    expect(ended.code).toBe(1);
+    expect(ended.stderr).toContain("files/none");
+  });
+
+  test("Ctrl-C in a terminal cancels the task and leaves no process", async () => {
+    const seconds = "31415.9";
+    const terminal = inTerminal("run", "--", "sh", "-c", `echo started; sleep ${seconds}`);
+    await until("the task to start", () => terminal.shown().includes("started") || undefined);
+    expect(processesWith(`sleep ${seconds}`).size).toBeGreaterThan(0);
+    terminal.type("\u0003");
+    expect(await terminal.exited).toBe(130);
+    expect(terminal.shown()).toContain("cancelling task_");
+    const [pid] = [...processesWith(`sleep ${seconds}`).keys()];
+    expect(pid).toBeUndefined();
+    const [task] = await json<Task[]>("task", "ls", "--state", "cancelled", "--limit", "1");
+    expect(task?.spec.process?.command.at(-1)).toContain(seconds);
+  });
+
+  test("a second Ctrl-C leaves at once; the task is cancelled all the same", async () => {
+    const stubborn = "trap '' TERM; echo started; while :; do sleep 0.1; done";
+    const terminal = inTerminal(
+      ...["run", "--name", "stubborn", "--grace", "100ms", "--", "sh", "-c", stubborn],
+    );
+    await until("the task to start", () => terminal.shown().includes("started") || undefined);
+    terminal.type("\u0003");
+    await until("the cancel", () => terminal.shown().includes("once more") || undefined);
+    // The same wish may come twice within half a second: type until it is another.
+    const typing = setInterval(() => terminal.type("\u0003"), 100);
+    expect(await terminal.exited).toBe(130);
+    clearInterval(typing);
+    const ended = await until("the task to end", async () => {
+      const [task] = await json<Task[]>("task", "ls", "--name", "stubborn");
+      return task?.state === "cancelled" ? task : undefined;
+    });
+    expect(ended.cancelRequested).toBe(true);
+  });
+
+  test("detached it prints the id, and the task is found by it", async () => {
+    const { stdout } = await dev.spear(["run", "-d", "--name", "apart", "--", "echo", "later"]);
+    const id = stdout.trim();
+    expect(id).toMatch(/^task_[0-9A-Z]{26}$/);
+    expect((await dev.spear(["task", "logs", "-f", id])).stdout).toBe("later\n");
+    expect(await json<Task>("task", "get", id)).toMatchObject({
+      name: "apart",
+      state: "succeeded",
+    });
+    const events = await dev.spear(["task", "events", "-f", id]);
+    expect(events.stdout).toContain("running → succeeded");
+    const lines = (await dev.spear(["task", "events", id, "-o", "json"])).stdout.trim().split("\n");
+    expect(lines.map((line) => (JSON.parse(line) as { to: string }).to)).toEqual([
+      "pending",
+      "assigned",
+      "running",
+      "succeeded",
+    ]);
+  });
+
+  test("what the server refuses is one line and its field", async () => {
+    const ended = await dev.spear(["run", "--name", "../x", "--", "true"]);
+    expect(ended.code).toBe(1);
+    expect(ended.stderr).toStartWith("error: spec.name: ");
+  });
+});
+
+describe("task and node", () => {
+  test("ls as a table, JSON and YAML", async () => {
+    await run("echo", "listed");
+    const table = await dev.spear(["task", "ls", "--limit", "1"]);
+    expect(table.stdout.split("\n")[0]).toMatch(/^ID +NAME +STATE +TRY +EXIT +NODE/);
+    const tasks = await json<Task[]>("task", "ls", "--state", "succeeded", "--limit", "2");
+    expect(tasks[0]?.state).toBe("succeeded");
+    expect(tasks.length).toBeLessThanOrEqual(2);
+    const yaml = await dev.spear(["task", "ls", "--limit", "1", "-o", "yaml"]);
+    expect((parse(yaml.stdout) as Task[])[0]?.id).toStartWith("task_");
+  });
+
+  test("kill ends a task", async () => {
+    const id = (await dev.spear(["run", "-d", "--", "sleep", "27182.8"])).stdout.trim();
+    await dev.spear(["task", "kill", id]);
+    await dev.spear(["task", "logs", "-f", id]);
+    expect((await json<Task>("task", "get", id)).state).toBe("cancelled");
+    expect(processesWith("sleep 27182.8").size).toBe(0);
+  });
+
+  test("logs by stream and tail", async () => {
+    const id = (
+      await dev.spear(["run", "-d", "--", "sh", "-c", "echo 12345; echo err >&2"])
+    ).stdout.trim();
+    await dev.spear(["task", "logs", "-f", id]);
+    expect(await dev.spear(["task", "logs", "--stream", "stderr", id])).toMatchObject({
+      stdout: "",
+      stderr: "err\n",
+    });
+    expect((await dev.spear(["task", "logs", "--tail", "3", id])).stdout).toBe("45\n");
+  });
+
+  test("nodes are shown, drained and taken back", async () => {
+    const nodes = await json<Node[]>("node", "ls");
+    expect(nodes.map(({ name }) => name).toSorted()).toEqual(["node-1", "node-2"]);
+    const [{ id } = { id: "" }] = nodes;
+    expect((await dev.spear(["node", "get", id])).stdout).toContain("runtimes");
+    expect((await dev.spear(["node", "drain", id])).stdout).toBe(`${id} is draining\n`);
+    expect((await dev.spear(["node", "undrain", id])).stdout).toBe(`${id} is ready\n`);
+  });
+
+  test("what is not there is said, with exit code 1", async () => {
+    const ended = await dev.spear(["task", "get", "task_01JD3T1V7Z8Q4N5M6P7R8S9T0A"]);
+    expect(ended.code).toBe(1);
+    expect(ended.stderr).toStartWith("error: ");
+  });
+});
+
+describe("object and bucket", () => {
+  test("bytes go in and out, by name, id and pipe", async () => {
+    const bytes = Buffer.alloc(3 << 20, "some bytes ");
+    const file = join(directory, "in.bin");
+    await writeFile(file, bytes);
+    await dev.spear(["bucket", "create", "bytes"]);
+    const put = await dev.spear([
+      "object",
+      "put",
+      file,
+      "bytes/a/ü b",
+      "--meta",
+      "by=me",
+      "-o",
+      "json",
+    ]);
+    const { id, sha256 } = JSON.parse(put.stdout) as { id: string; sha256: string };
+    expect(sha256).toBe(new Bun.CryptoHasher("sha256").update(bytes).digest("hex"));
+    for (const name of ["bytes/a/ü b", id]) {
+      const target = join(directory, "out.bin");
+      expect((await dev.spear(["object", "get", name, target])).code).toBe(0);
+      expect((await readFile(target)).equals(bytes)).toBe(true);
+    }
+    await dev.spear(["object", "put", "-", "bytes/piped"], { stdin: "piped" });
+    expect((await dev.spear(["object", "get", "bytes/piped", "-"])).stdout).toBe("piped");
+    const stat = await json<unknown>("object", "stat", "bytes/a/ü b");
+    expect(stat).toMatchObject({ id, sha256, sizeBytes: bytes.length, metadata: { by: "me" } });
+  });
+
+  test("lists with prefix, delimiter and limit", async () => {
+    await dev.spear(["bucket", "create", "lists"]);
+    for (const key of ["a/1", "a/2", "b/1", "c"]) {
+      await dev.spear(["object", "put", "-", `lists/${key}`], { stdin: key });
+    }
+    const keys = async (...args: string[]) =>
+      (await json<{ key?: string; prefix?: string }[]>("object", "ls", ...args)).map(
+        ({ key, prefix }) => key ?? prefix,
+      );
+    expect(await keys("lists")).toEqual(["a/1", "a/2", "b/1", "c"]);
+    expect(await keys("lists/a/")).toEqual(["a/1", "a/2"]);
+    expect((await keys("lists", "--delimiter", "/")).toSorted()).toEqual(["a/", "b/", "c"]);
+    expect(await keys("lists", "--limit", "3")).toEqual(["a/1", "a/2", "b/1"]);
+    const names = async () =>
+      (await json<{ name: string }[]>("bucket", "ls")).map(({ name }) => name);
+    expect(await names()).toContain("lists");
+    expect((await dev.spear(["bucket", "rm", "lists"])).code).toBe(1);
+    await dev.spear(["object", "rm", "lists/a/1", "lists/a/2", "lists/b/1", "lists/c"]);
+    expect((await dev.spear(["bucket", "rm", "lists"])).stdout).toBe("removed lists\n");
+    expect(await names()).not.toContain("lists");
+  });
+
+  test("an object that is not there leaves no file", async () => {
+    await dev.spear(["bucket", "create", "empty"]);
+    const target = join(directory, "never");
+    const ended = await dev.spear(["object", "get", "empty/none", target]);
+    expect(ended.code).toBe(1);
+    expect(ended.stderr).toStartWith("error: ");
+    expect(await readdir(directory)).not.toContain("never");
+  });
+
+  test("a terminal gets a progress bar", async () => {
+    await dev.spear(["bucket", "create", "shown", "--if-absent"]);
+    const file = join(directory, "shown.bin");
+    await writeFile(file, Buffer.alloc(1 << 20));
+    const terminal = inTerminal("object", "put", file, "shown/a");
+    expect(await terminal.exited).toBe(0);
+    expect(terminal.shown()).toContain("[########################] 100%  1 MiB of 1 MiB");
+  });
+});
