@@ -70,7 +70,22 @@ export const spearletConfig = Type.Object(
     storeUrl: Type.Optional(
       Type.String({ description: "HTTP address of the Object Store; default: what SMS says" }),
     ),
+    dockerSocket: Type.String({
+      default: "/var/run/docker.sock",
+      minLength: 1,
+      description: "Socket of Docker Engine",
+    }),
+    dockerConfig: Type.Optional(
+      Type.String({ description: "Registry credentials, as Docker's config.json" }),
+    ),
+    dockerNetworks: Type.Array(
+      Type.Union([Type.Literal("bridge"), Type.Literal("host")], {
+        errorMessage: "must be bridge or host",
+      }),
+      { default: ["bridge"], description: "Networks that a container may ask for besides none" },
+    ),
     joinToken: Type.String({ default: "", description: "Join token, where SMS asks for one" }),
+    moduleCacheBytes: bytes(1024 ** 3, "Wasm modules kept on disk"),
     maxLogsBytes: bytes(1024 ** 3, "Output kept of all ended attempts together"),
     maxLogsAttempts: Type.Integer({
       minimum: 1,

@@ -8,17 +8,23 @@ import type { RegisterResponse } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import { systemClock } from "@spear/shared/clock.ts";
 import { Handlers, startGrpc } from "@spear/shared/grpc/server.ts";
 import { createHttp, startHttp } from "@spear/shared/http/server.ts";
+import { systemIds, type NodeId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Started } from "@spear/shared/program.ts";
 import type { Runtime } from "@spear/shared/task.ts";
 import type { AnyElysia } from "elysia";
 import type { Agent } from "./agents/agent.ts";
 import { AgentSet } from "./agents/agents.ts";
+import { DockerAgent } from "./agents/docker/docker.ts";
 import { MockAgent } from "./agents/mock.ts";
 import { ProcessAgent } from "./agents/process.ts";
+import type { FetchModule } from "./agents/wasm/source.ts";
+import { WasmAgent } from "./agents/wasm/wasm.ts";
 import type { SpearletConfig } from "./config.ts";
-import { healthRoutes, healthService, type Examine } from "./control/health.ts";
-import { lockDataDir } from "./control/identity.ts";
+import { healthService } from "./control/grpc.ts";
+import { healthRoutes } from "./control/http.ts";
+import type { Examine } from "./control/schema.ts";
+import { lockDataDir, nodeIdIn } from "./control/identity.ts";
 import { Link } from "./control/link.ts";
 import { LocalNode } from "./control/node.ts";
 import { Reports } from "./control/reports.ts";
@@ -27,7 +33,9 @@ import { Executions } from "./executions/executions.ts";
 import { objectService, taskService } from "./executions/grpc.ts";
 import { taskRoutes, type TaskHttpDeps } from "./executions/http.ts";
 import { IntakeSwitch } from "./executions/intake.ts";
+import { ModuleCache } from "./executions/modules.ts";
 import { LogStore, parseStream } from "./executions/logs.ts";
+import { StoreClient } from "./executions/objects.ts";
 import { Staging } from "./executions/staging.ts";
 import { LocalSubmits } from "./executions/submit.ts";
 import { Journal } from "./journal.ts";
@@ -40,9 +48,26 @@ const leaveTimeoutMs = 1_000;
 /** How long reports may take to reach SMS when the node stops, beyond the grace. */
 const farewellMs = 3_000;
 
+/** What agents are made of. */
+interface AgentDeps {
+  config: SpearletConfig;
+  nodeId: NodeId;
+  fetchModule: FetchModule;
+  log: Log;
+}
+
 /** How each runtime's agent is made; one that can't work here says so when it is probed. */
-const makers: Partial<Record<Runtime, () => Agent>> = {
+const makers: Record<Runtime, (deps: AgentDeps) => Agent> = {
   process: () => new ProcessAgent(),
+  docker: ({ config, nodeId, log }) =>
+    new DockerAgent({
+      nodeId,
+      socketPath: config.dockerSocket,
+      networks: config.dockerNetworks,
+      ...(config.dockerConfig === undefined ? {} : { credentialsFile: config.dockerConfig }),
+      log,
+    }),
+  wasm: ({ fetchModule }) => new WasmAgent({ fetchModule }),
   mock: () => new MockAgent(),
 };
 
@@ -76,6 +101,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   await using resources = new AsyncDisposableStack();
   const { dataDir, smsAddress } = config;
   resources.use(lockDataDir(dataDir));
+  const nodeId = nodeIdIn(dataDir, systemIds);
 
   const reports = resources.use(new Reports(join(dataDir, "reports.jsonl"), log));
   const running = resources.use(Journal.open<LeftBehind>(join(dataDir, "running.jsonl")));
@@ -83,9 +109,24 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     attempts: config.maxLogsAttempts,
     bytes: config.maxLogsBytes,
   });
-  const made = config.runtimes.flatMap((runtime) => makers[runtime]?.() ?? []);
-  const agents = resources.use(new AgentSet(made, log));
+  const store = new StoreClient(() => node.storeUrl);
+  const modules = new ModuleCache(join(dataDir, "modules"), config.moduleCacheBytes, store);
+  const fetchModule: FetchModule = (object, signal) => modules.fetch(object, signal);
+  const agents = resources.use(
+    new AgentSet({
+      agents: [...new Set(config.runtimes)].map((runtime) =>
+        makers[runtime]({ config, nodeId, fetchModule, log }),
+      ),
+      known: (runtime) =>
+        running
+          .entries()
+          .filter(([, left]) => left.runtime === runtime)
+          .map(([, left]) => left.handle),
+      log,
+    }),
+  );
   const node = new LocalNode({
+    id: nodeId,
     config,
     version,
     killMethod: "process-tree",
@@ -96,10 +137,10 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     agents,
     upstream: reports,
     hasEnd: (id) => reports.hasEnd(id),
-    staging: new Staging(() => node.storeUrl),
+    staging: new Staging(store),
     logs,
     running,
-    nodeId: () => node.registeredId,
+    nodeId,
     workDir: join(dataDir, "work"),
     keptDir: join(dataDir, "kept"),
     stopGraceMs: config.stopGraceMs,
@@ -107,7 +148,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     log,
   });
   await executions.recover();
-  const submits = resources.use(new LocalSubmits(smsAddress, () => node.id));
+  const submits = resources.use(new LocalSubmits(smsAddress, nodeId));
 
   const intake = resources.use(
     new IntakeSwitch({
@@ -117,7 +158,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     }),
   );
   const onRegistered = async (response: RegisterResponse) => {
-    const nodeId = node.onRegistered(response);
+    node.onRegistered(response);
     const redisUrl = config.redisUrl ?? response.redisUrl;
     await intake.connect({ nodeId, redisUrl, queuePrefix: response.queuePrefix });
   };
@@ -127,7 +168,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     redis: intake.connected || "the Redis of the node's queue does not answer",
   });
   const examine = () => ({
-    nodeId: node.id ?? "",
+    nodeId,
     smsConnected: link.connected,
     redisConnected: intake.connected,
     usage: node.usage(),

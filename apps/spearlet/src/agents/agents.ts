@@ -7,14 +7,23 @@ import type { Agent } from "./agent.ts";
 
 const probeEveryMs = 5_000;
 
+export interface AgentSetOptions {
+  agents: readonly Agent[];
+  /** Handles of a runtime's attempts that are known to run. */
+  known: (runtime: Runtime) => string[];
+  log: Log;
+}
+
 export class AgentSet implements AsyncDisposable {
   readonly #agents: readonly Agent[];
+  readonly #known: AgentSetOptions["known"];
   readonly #log: Log;
   readonly #versions = new Map<Runtime, string>();
   #probing: Loop | undefined;
 
-  constructor(agents: readonly Agent[], log: Log) {
+  constructor({ agents, known, log }: AgentSetOptions) {
     this.#agents = agents;
+    this.#known = known;
     this.#log = log;
   }
 
@@ -37,6 +46,7 @@ export class AgentSet implements AsyncDisposable {
           this.#versions.delete(runtime);
           this.#log.warn({ runtime }, "runtime is not offered any more");
         } else {
+          await this.#sweep(agent);
           this.#versions.set(runtime, version);
           this.#log.info({ runtime, version }, "runtime is offered");
         }
@@ -44,6 +54,19 @@ export class AgentSet implements AsyncDisposable {
       }),
     );
     return changes.includes(true);
+  }
+
+  /** Removes what runs that were killed left without a trace, before anything new starts. */
+  async #sweep(agent: Agent): Promise<void> {
+    const { runtime } = agent;
+    try {
+      const strays = await agent.sweep?.(this.#known(runtime));
+      if (strays !== undefined && strays > 0) {
+        this.#log.warn({ runtime, strays }, "ended what no journal knows");
+      }
+    } catch (error) {
+      this.#log.error({ err: error, runtime }, "can't look for what no journal knows");
+    }
   }
 
   /** What works now. */

@@ -1,11 +1,11 @@
 /**
- * Who this node is: its id, kept in the data directory across restarts, and the
- * lock that keeps a second SPEARlet out of the same directory.
+ * Who this node is: its id, made at the first start and kept in the data directory
+ * for ever, and the lock that keeps a second SPEARlet out of the same directory.
  */
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "@spear/shared/fault.ts";
-import { isId, type NodeId } from "@spear/shared/ids.ts";
+import { isId, type IdSource, type NodeId } from "@spear/shared/ids.ts";
 import { isAlive, processInfo, type ProcessId } from "../machine/proc.ts";
 
 function readText(path: string): string | undefined {
@@ -23,14 +23,14 @@ function replace(path: string, text: string): void {
   renameSync(next, path);
 }
 
-/** The id in the data directory; undefined before the first registration. */
-export function readNodeId(dataDir: string): NodeId | undefined {
-  const id = readText(join(dataDir, "node-id"))?.trim();
-  return isId("node", id) ? id : undefined;
-}
-
-export function writeNodeId(dataDir: string, id: NodeId): void {
-  if (readNodeId(dataDir) !== id) replace(join(dataDir, "node-id"), `${id}\n`);
+/** The node's id: the one in the data directory, else a new one. */
+export function nodeIdIn(dataDir: string, ids: IdSource): NodeId {
+  const path = join(dataDir, "node-id");
+  const kept = readText(path)?.trim();
+  if (isId("node", kept)) return kept;
+  const id = ids.next("node");
+  replace(path, `${id}\n`);
+  return id;
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   type LogRead,
   type RegisterResponse,
   type SessionRequest,
+  type SessionResponse,
 } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import { systemClock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
@@ -26,13 +27,13 @@ export interface LinkOptions {
   joinToken: string;
   /** This run of the SPEARlet. */
   incarnation: string;
-  /** The node as it is to be known now; its id is empty before the first registration. */
+  /** The node as it is to be known now. */
   describe: () => Node;
   usage: () => NodeUsage;
   /** Attempts that run here. */
   running: () => AttemptId[];
   reports: Reports;
-  /** Keeps the node's id and connects to what the answer names. */
+  /** Connects to what the answer names. */
   onRegistered: (response: RegisterResponse) => Promise<void>;
   /** Ends an attempt, to be reported as cancelled. */
   cancel: (id: AttemptId) => void;
@@ -135,7 +136,7 @@ export class Link implements AsyncDisposable {
   /** Takes the node out of the cluster, if SMS can hear it. */
   async leave(timeoutMs: number): Promise<void> {
     const nodeId = this.#options.describe().id;
-    if (!this.#connected || nodeId === "") return;
+    if (!this.#connected) return;
     try {
       await unary(this.#client, this.#client.deregister, { nodeId }, { timeoutMs });
     } catch (error) {
@@ -157,7 +158,7 @@ export class Link implements AsyncDisposable {
     const silence = setTimeout(() => stream.cancel(), welcomeTimeoutMs);
     let heartbeat: NodeJS.Timeout | undefined;
     try {
-      for await (const { body } of messages(stream, signal)) {
+      for await (const { body } of messages<SessionResponse>(stream, signal)) {
         switch (body?.$case) {
           case "welcome":
             clearTimeout(silence);

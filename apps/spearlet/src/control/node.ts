@@ -2,14 +2,13 @@
 import { arch, hostname, release, type } from "node:os";
 import { NodeState, type Node as WireNode } from "@spear/proto/gen/spear/common/v1/node.ts";
 import type { RegisterResponse } from "@spear/proto/gen/spear/sms/v1/node.ts";
-import { Fault } from "@spear/shared/fault.ts";
-import { parseId, type NodeId } from "@spear/shared/ids.ts";
+import type { NodeId } from "@spear/shared/ids.ts";
 import type { NodeUsage, RuntimeInfo } from "@spear/shared/node.ts";
 import type { SpearletConfig } from "../config.ts";
 import { measureCapacity, UsageMeter } from "./capacity.ts";
-import { readNodeId, writeNodeId } from "./identity.ts";
 
 export interface NodeDeps {
+  id: NodeId;
   config: SpearletConfig;
   version: string;
   killMethod: string;
@@ -21,10 +20,10 @@ export interface NodeDeps {
 export class LocalNode {
   /** This run of the SPEARlet. */
   readonly incarnation = crypto.randomUUID();
+  readonly id: NodeId;
   readonly capacity;
   readonly #deps: NodeDeps;
   readonly #meter: UsageMeter;
-  #id: NodeId | undefined;
   #storeUrl: string | undefined;
   /** Where it listens; set before it registers. */
   addresses = { http: "", grpc: "" };
@@ -34,19 +33,8 @@ export class LocalNode {
     const { config } = deps;
     this.capacity = measureCapacity(config);
     this.#meter = new UsageMeter(config.dataDir);
-    this.#id = readNodeId(config.dataDir);
+    this.id = deps.id;
     this.#storeUrl = config.storeUrl;
-  }
-
-  /** Undefined before the node first registered. */
-  get id(): NodeId | undefined {
-    return this.#id;
-  }
-
-  /** The id of a node that runs attempts, which it does only once it has one. */
-  get registeredId(): NodeId {
-    if (this.#id !== undefined) return this.#id;
-    throw new Fault("internal", "the node has no id yet");
   }
 
   /** HTTP address of the Object Store; undefined or empty if there is none. */
@@ -55,12 +43,8 @@ export class LocalNode {
   }
 
   /** Keeps what SMS answered. */
-  onRegistered({ nodeId, storeUrl }: RegisterResponse): NodeId {
-    const id = parseId("node", nodeId, "node_id");
-    writeNodeId(this.#deps.config.dataDir, id);
-    this.#id = id;
+  onRegistered({ storeUrl }: RegisterResponse): void {
     this.#storeUrl = this.#deps.config.storeUrl ?? storeUrl;
-    return id;
   }
 
   usage(): NodeUsage {
@@ -70,7 +54,7 @@ export class LocalNode {
   describe(): WireNode {
     const { config, version, killMethod, runtimes } = this.#deps;
     return {
-      id: this.#id ?? "",
+      id: this.id,
       name: config.name ?? hostname(),
       state: NodeState.UNSPECIFIED,
       httpAddress: this.addresses.http,

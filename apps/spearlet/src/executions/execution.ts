@@ -10,6 +10,7 @@ import { taskStateToProto } from "@spear/proto/enums.ts";
 import type { AttemptExit } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { NodeId } from "@spear/shared/ids.ts";
+import { aborted } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
 import {
   specDefaults,
@@ -35,10 +36,13 @@ import type { Staging } from "./staging.ts";
 /** Why an attempt is ended from outside. */
 export type StopReason = "cancelled" | "timed_out" | "disowned" | "node_stops" | "too_slow";
 
-/** What a later run of the SPEARlet needs to clean up after this one. */
+/** What a later run of the SPEARlet needs to take over from this one, or clean up after it. */
 export interface LeftBehind extends AttemptId {
   runtime: Agent["runtime"];
   handle: string;
+  /** Without its secrets and standard input, which the command has already. */
+  spec: TaskSpec;
+  startedAtMs: number;
 }
 
 /** How SMS learns of an attempt. */
@@ -52,7 +56,7 @@ export interface ExecutionDeps {
   staging: Staging;
   logs: LogStore;
   running: Journal<LeftBehind>;
-  nodeId: () => NodeId;
+  nodeId: NodeId;
   /** Parent of the work directories. */
   workDir: string;
   /** Where work directories go that are to be kept. */
@@ -73,6 +77,12 @@ export type Outcome =
   | { left: "failed"; message: string }
   | { left: "unclaimed" };
 
+/** A command that runs, and how to remove what it leaves outside its work directory. */
+interface Begun {
+  running: RunningAttempt;
+  cleanup: () => Promise<void>;
+}
+
 type End = Pick<AttemptExit, "nodeFault"> & {
   state: "succeeded" | "failed" | "timed_out" | "cancelled";
   exit?: AgentExit;
@@ -90,6 +100,7 @@ export class Execution {
   readonly #stopping = new AbortController();
   #reason: StopReason | undefined;
   #running: RunningAttempt | undefined;
+  #adopted: { log: AttemptLog; begun: Begun } | undefined;
   #phase: Phase = "claiming";
   #startedAtMs: number | undefined;
   #endedAtMs: number | undefined;
@@ -106,6 +117,14 @@ export class Execution {
   /** Resolves at the next change of `view()`. */
   get changed(): Promise<void> {
     return this.#changed.promise;
+  }
+
+  /** Resolves when SMS has decided whether the attempt starts. */
+  async decided(signal: AbortSignal): Promise<void> {
+    const gone = aborted(signal);
+    while (this.#phase === "claiming" && !signal.aborted) {
+      await Promise.race([this.changed, gone]);
+    }
   }
 
   get ended(): boolean {
@@ -163,7 +182,7 @@ export class Execution {
    * its report.
    */
   async run(): Promise<Outcome> {
-    const { upstream } = this.#deps;
+    const { upstream, logs } = this.#deps;
     const granted = await upstream.claim(this.id, this.#stopping.signal).catch(() => undefined);
     if (granted !== true) {
       const waits = granted === undefined && this.#reason === "node_stops";
@@ -172,35 +191,105 @@ export class Execution {
       return { left: waits ? "unclaimed" : "done" };
     }
     if (this.#reason !== undefined) this.#stopping.abort(new Error(this.#reason));
-    const end = await this.#toEnd();
+    const log = logs.create(this.id, this.#maxLogBytes);
+    return this.#report(await this.#toEnd(log, () => this.#begin(log)));
+  }
+
+  /**
+   * Takes over what an earlier run of the SPEARlet left running; false if its agent
+   * can't. Then `resume` takes the place of `run`.
+   */
+  async adopt({ handle, startedAtMs }: LeftBehind): Promise<boolean> {
+    if (this.#agent.adopt === undefined) return false;
+    const log = this.#deps.logs.resume(this.id, this.#maxLogBytes);
+    const running = await this.#agent.adopt(handle, this.#context(log)).catch((error: unknown) => {
+      this.#deps.log.warn({ err: error, ...this.id }, "attempt can't be adopted");
+      return undefined;
+    });
+    if (running === undefined) {
+      await this.#deps.logs.end(log);
+      return false;
+    }
+    this.#startedAtMs = startedAtMs;
+    this.#adopted = { log, begun: { running, cleanup: () => this.#agent.reap(handle) } };
+    return true;
+  }
+
+  /** Follows an adopted attempt to its end, as `run` does. */
+  async resume(): Promise<Outcome> {
+    if (this.#adopted === undefined) throw new TypeError("nothing was adopted");
+    const { log, begun } = this.#adopted;
+    return this.#report(await this.#toEnd(log, () => Promise.resolve(begun)));
+  }
+
+  async #report(end: End): Promise<Outcome> {
     this.#end = end;
     this.#endedAtMs = systemClock.nowMs();
     this.#enter("ended");
-    if (this.#reason === "disowned") return { left: "done" };
+    const { upstream, running } = this.#deps;
+    if (this.#reason === "disowned") {
+      running.delete(attemptKey(this.id));
+      return { left: "done" };
+    }
     const delivered = upstream.deliver(this.id, { $case: "exit", value: exitReport(end) });
-    this.#deps.running.delete(attemptKey(this.id));
+    // Only now, when the end is kept on disk.
+    running.delete(attemptKey(this.id));
     await delivered;
     if (end.state === "succeeded") return { left: "done" };
     return { left: "failed", message: end.failure?.message ?? end.state };
   }
 
-  /** Everything between the granted claim and the report. */
-  async #toEnd(): Promise<End> {
-    const { logs } = this.#deps;
-    const log = logs.create(this.id, this.spec.maxLogBytes ?? specDefaults.maxLogBytes);
-    const workDir = this.#needsWorkDir() ? join(this.#deps.workDir, attemptKey(this.id)) : "";
-    let prepared: PreparedAttempt | undefined;
+  get #maxLogBytes(): number {
+    return this.spec.maxLogBytes ?? specDefaults.maxLogBytes;
+  }
+
+  /** Empty if the attempt needs none. */
+  get #workDir(): string {
+    return this.#needsWorkDir() ? join(this.#deps.workDir, attemptKey(this.id)) : "";
+  }
+
+  /** Everything from the command's start to its outputs; leaves nothing behind. */
+  async #toEnd(log: AttemptLog, begin: () => Promise<Begun>): Promise<End> {
+    let begun: Begun | undefined;
     try {
-      if (workDir !== "") await mkdir(workDir, { recursive: true, mode: 0o700 });
-      const context = this.#context(workDir, log);
-      prepared = await this.#prepare(context);
-      const exit = await this.#execute(prepared);
-      return await this.#judge(exit, workDir);
+      begun = await begin();
+      return await this.#judge(await this.#follow(begun.running));
     } catch (error) {
       return this.#failed(error);
     } finally {
-      await this.#cleanUp(prepared, workDir, log);
+      await this.#cleanUp(begun, log);
     }
+  }
+
+  /** Inputs, preparation and start. */
+  async #begin(log: AttemptLog): Promise<Begun> {
+    const workDir = this.#workDir;
+    if (workDir !== "") await mkdir(workDir, { recursive: true, mode: 0o700 });
+    const prepared = await this.#prepare(this.#context(log));
+    const cleanup = () => prepared.cleanup();
+    try {
+      this.#stopping.signal.throwIfAborted();
+      const running = await prepared.start();
+      this.#startedAtMs = systemClock.nowMs();
+      this.#note(running);
+      return { running, cleanup };
+    } catch (error) {
+      await cleanup();
+      throw error;
+    }
+  }
+
+  /** Lets a later run find the attempt. */
+  #note({ handle }: RunningAttempt): void {
+    if (this.#agent.inProcess === true) return;
+    const { secrets: _secrets, stdin: _stdin, ...spec } = this.spec;
+    this.#deps.running.set(attemptKey(this.id), {
+      ...this.id,
+      runtime: this.#agent.runtime,
+      handle,
+      spec,
+      startedAtMs: this.#startedAtMs ?? 0,
+    });
   }
 
   #needsWorkDir(): boolean {
@@ -208,18 +297,19 @@ export class Execution {
     return this.#agent.inProcess !== true || inputs.length > 0 || outputs.length > 0;
   }
 
-  #context(workDir: string, output: AttemptLog): AttemptContext {
+  #context(output: AttemptLog): AttemptContext {
     const { spec } = this;
     return {
       ...this.id,
       spec,
-      workDir,
+      workDir: this.#workDir,
+      kept: { stdout: output.endOf("stdout"), stderr: output.endOf("stderr") },
       env: {
         ...spec.env,
         ...spec.secrets,
         SPEAR_TASK_ID: this.id.taskId,
         SPEAR_ATTEMPT: String(this.id.attempt),
-        SPEAR_NODE_ID: this.#deps.nodeId(),
+        SPEAR_NODE_ID: this.#deps.nodeId,
       },
       stdin: Buffer.from(spec.stdin ?? "", "base64"),
       output,
@@ -247,27 +337,23 @@ export class Execution {
     }
   }
 
-  async #execute(prepared: PreparedAttempt): Promise<AgentExit> {
-    this.#stopping.signal.throwIfAborted();
-    const running = await prepared.start();
+  async #follow(running: RunningAttempt): Promise<AgentExit> {
     this.#running = running;
-    this.#startedAtMs = systemClock.nowMs();
-    if (this.#agent.inProcess !== true) {
-      this.#deps.running.set(attemptKey(this.id), {
-        ...this.id,
-        runtime: this.#agent.runtime,
-        handle: running.handle,
-      });
-    }
     this.#enter("running");
     // What was asked while it started.
     if (this.#reason !== undefined) this.stop(this.#reason);
     const { timeoutMs = 0 } = this.spec;
-    using _timeout = timeoutMs > 0 ? after(timeoutMs, () => this.stop("timed_out")) : undefined;
-    return await running.exit;
+    const ranMs = systemClock.nowMs() - (this.#startedAtMs ?? 0);
+    const timeout =
+      timeoutMs > 0 ? after(timeoutMs - ranMs, () => this.stop("timed_out")) : undefined;
+    try {
+      return await running.exit;
+    } finally {
+      timeout?.[Symbol.dispose]();
+    }
   }
 
-  async #judge(exit: AgentExit, workDir: string): Promise<End> {
+  async #judge(exit: AgentExit): Promise<End> {
     if (this.#reason !== undefined) return this.#stopped(exit);
     if (exit.failure !== undefined) {
       return { state: "failed", exit, failure: exit.failure, nodeFault: false };
@@ -285,7 +371,7 @@ export class Execution {
     try {
       const { staging } = this.#deps;
       const { signal } = this.#stopping;
-      const outputs = await staging.storeOutputs(wanted, this.id, workDir, signal);
+      const outputs = await staging.storeOutputs(wanted, this.id, this.#workDir, signal);
       return { state: "succeeded", exit, outputs, nodeFault: false };
     } catch (error) {
       return { ...this.#failed(error), exit };
@@ -348,14 +434,11 @@ export class Execution {
     };
   }
 
-  async #cleanUp(
-    prepared: PreparedAttempt | undefined,
-    workDir: string,
-    log: AttemptLog,
-  ): Promise<void> {
+  async #cleanUp(begun: Begun | undefined, log: AttemptLog): Promise<void> {
+    const workDir = this.#workDir;
     try {
       await this.#deps.logs.end(log);
-      await prepared?.cleanup();
+      await begun?.cleanup();
       if (workDir === "") return;
       if (this.spec.keep === true) {
         await rename(workDir, join(this.#deps.keptDir, attemptKey(this.id)));
@@ -386,7 +469,7 @@ function after(ms: number, call: () => void): Disposable {
   let left = ms;
   let timer: NodeJS.Timeout;
   const arm = () => {
-    const next = Math.min(left, longestTimerMs);
+    const next = Math.min(Math.max(0, left), longestTimerMs);
     left -= next;
     timer = setTimeout(left > 0 ? arm : call, next);
   };

@@ -9,12 +9,13 @@ import { taskStateToProto } from "@spear/proto/enums.ts";
 import type { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { TaskId } from "@spear/shared/ids.ts";
+import { aborted } from "@spear/shared/lifecycle.ts";
 import type { AttemptJob } from "@spear/shared/queue.ts";
 import { runtimeOf, type Runtime } from "@spear/shared/task.ts";
 import type { Agent } from "../agents/agent.ts";
 import { attemptKey, type AttemptId } from "./attempt.ts";
-import { Execution, type ExecutionDeps, type Outcome } from "./execution.ts";
-import type { LogQuery } from "./logs.ts";
+import { Execution, type ExecutionDeps, type LeftBehind, type Outcome } from "./execution.ts";
+import type { AttemptLog, LogQuery } from "./logs.ts";
 import type { Execution as ExecutionView } from "./schema.ts";
 
 /** Ended attempts that can still be asked about. */
@@ -62,32 +63,55 @@ export class Executions {
   }
 
   /**
-   * Ends what an earlier run left running and removes its work directories; each
-   * such attempt is reported as the node's failure. Called once, before any is accepted.
+   * Takes over what an earlier run left running where the agent can, and ends the
+   * rest: each such attempt is reported as the node's failure. Removes work
+   * directories that nothing uses. Called once, before any attempt is accepted.
    */
   async recover(): Promise<void> {
-    const { running, agents, upstream, workDir, hasEnd, log } = this.#deps;
-    for (const [key, { taskId, attempt, runtime, handle }] of running.entries()) {
-      const id = { taskId, attempt };
-      log.warn({ ...id, runtime }, "ending what an earlier run left");
-      await agents.known(runtime)?.reap(handle);
-      if (!hasEnd(id)) {
-        void upstream.deliver(id, {
-          $case: "exit",
-          value: {
-            state: taskStateToProto("failed"),
-            signal: "",
-            failure: { code: "node_restarted", message: "the node was started anew under it" },
-            outputs: [],
-            nodeFault: true,
-          },
-        });
-      }
-      running.delete(key);
+    const { running, workDir } = this.#deps;
+    for (const [key, left] of running.entries()) {
+      if (!(await this.#adopt(left))) await this.#bury(left);
+      if (!this.#active.has(key)) running.delete(key);
     }
     for (const name of readdirSync(workDir)) {
+      if (this.#active.has(name)) continue;
       await rm(join(workDir, name), { recursive: true, force: true });
     }
+  }
+
+  async #adopt(left: LeftBehind): Promise<boolean> {
+    const { taskId, attempt, runtime, spec } = left;
+    const id = { taskId, attempt };
+    const agent = this.#deps.agents.known(runtime);
+    // An end that was noted already is the truth, whatever still runs.
+    if (agent === undefined || this.#deps.hasEnd(id)) return false;
+    const execution = new Execution(id, spec, agent, this.#deps);
+    if (!(await execution.adopt(left))) return false;
+    this.#deps.log.info({ ...id, runtime }, "took over what an earlier run left");
+    void this.#hold(execution, () => execution.resume());
+    return true;
+  }
+
+  async #bury({ taskId, attempt, runtime, handle }: LeftBehind): Promise<void> {
+    const { agents, upstream, hasEnd, log } = this.#deps;
+    const id = { taskId, attempt };
+    log.warn({ ...id, runtime }, "ending what an earlier run left");
+    try {
+      await agents.known(runtime)?.reap(handle);
+    } catch (error) {
+      log.error({ err: error, ...id }, "what an earlier run left can't be ended now");
+    }
+    if (hasEnd(id)) return;
+    void upstream.deliver(id, {
+      $case: "exit",
+      value: {
+        state: taskStateToProto("failed"),
+        signal: "",
+        failure: { code: "node_restarted", message: "the node was started anew under it" },
+        outputs: [],
+        nodeFault: true,
+      },
+    });
   }
 
   /**
@@ -105,7 +129,12 @@ export class Executions {
     const agent = this.#deps.agents.get(runtime);
     if (agent === undefined) return this.#refuse(id, runtime);
     const execution = new Execution(id, spec, agent, this.#deps);
-    const outcome = execution.run().finally(() => {
+    return this.#hold(execution, () => execution.run());
+  }
+
+  #hold(execution: Execution, run: () => Promise<Outcome>): Promise<Outcome> {
+    const key = attemptKey(execution.id);
+    const outcome = run().finally(() => {
       this.#active.delete(key);
       this.#ended.set(key, execution);
       const [oldest] = this.#ended.keys();
@@ -165,9 +194,7 @@ export class Executions {
 
   /** Every change of an attempt until it has ended. */
   async *watch(execution: Execution, signal: AbortSignal): AsyncGenerator<ExecutionView> {
-    const gone = new Promise<void>((resolve) => {
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    const gone = aborted(signal);
     while (!signal.aborted) {
       const { changed, ended } = execution;
       yield execution.view();
@@ -181,17 +208,8 @@ export class Executions {
    * or never had the attempt.
    */
   async *readLogs(id: AttemptId, query: LogQuery, signal: AbortSignal): AsyncGenerator<LogChunk> {
-    let log = this.#deps.logs.find(id);
-    const execution = this.#active.get(attemptKey(id))?.execution;
-    while (log === undefined && execution?.ended === false && query.follow && !signal.aborted) {
-      // Not granted yet: there is nothing to read before it starts.
-      await execution.changed;
-      log = this.#deps.logs.find(id);
-    }
-    if (log === undefined) {
-      if (execution !== undefined) return;
-      throw new Fault("logs_unavailable", "the node does not have the output of this attempt");
-    }
+    const log = await this.#logOf(id, query.follow, signal);
+    if (log === undefined) return;
     for await (const { stream, data, offset } of log.read(query, signal)) {
       yield {
         stream,
@@ -200,5 +218,19 @@ export class Executions {
         offset,
       };
     }
+  }
+
+  /** The attempt's output; undefined if there is none yet. */
+  async #logOf(
+    id: AttemptId,
+    follow: boolean,
+    signal: AbortSignal,
+  ): Promise<AttemptLog | undefined> {
+    const { logs } = this.#deps;
+    const execution = this.#active.get(attemptKey(id))?.execution;
+    if (follow) await execution?.decided(signal);
+    const log = logs.find(id);
+    if (log !== undefined || execution !== undefined) return log;
+    throw new Fault("logs_unavailable", "the node does not have the output of this attempt");
   }
 }

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { Fault } from "@spear/shared/fault.ts";
 import type { TaskId } from "@spear/shared/ids.ts";
 import { parseId } from "@spear/shared/ids.ts";
+import { aborted } from "@spear/shared/lifecycle.ts";
 import type { OutputSink } from "../agents/agent.ts";
 import { attemptKey, type AttemptId } from "./attempt.ts";
 import { logStreams, StreamLog, type LogStream } from "./streamlog.ts";
@@ -49,14 +50,19 @@ export class AttemptLog implements OutputSink {
     return new AttemptLog(id, dir, streams, false);
   }
 
-  /** What an earlier run of the SPEARlet captured. */
-  static load(id: AttemptId, dir: string): AttemptLog {
-    return new AttemptLog(
-      id,
-      dir,
-      logStreams.map((stream) => StreamLog.load(dir, stream)),
-      true,
-    );
+  /** What an earlier run of the SPEARlet captured; with `maxBytes` it goes on. */
+  static load(id: AttemptId, dir: string, maxBytes?: number): AttemptLog {
+    const streams = logStreams.map((stream) => StreamLog.load(dir, stream, maxBytes));
+    return new AttemptLog(id, dir, streams, maxBytes === undefined);
+  }
+
+  /** How many bytes of a stream were ever written. */
+  endOf(stream: LogStream): number {
+    return this.#of(stream).end;
+  }
+
+  #of(stream: LogStream): StreamLog {
+    return this.#streams[logStreams.indexOf(stream)] as StreamLog;
   }
 
   get keptBytes(): number {
@@ -66,7 +72,7 @@ export class AttemptLog implements OutputSink {
   /** Writes of all streams take turns, so that memory holds one at a time. */
   write(stream: LogStream, bytes: Uint8Array): Promise<void> {
     const write = this.#writing.then(async () => {
-      await (this.#streams[logStreams.indexOf(stream)] as StreamLog).write(bytes);
+      await this.#of(stream).write(bytes);
       this.#notify();
     });
     this.#writing = write.catch(() => undefined);
@@ -94,9 +100,7 @@ export class AttemptLog implements OutputSink {
         log,
         offset: Math.max(log.start, query.tailBytes === undefined ? 0 : log.end - query.tailBytes),
       }));
-    const stopped = new Promise<void>((resolve) => {
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    const stopped = aborted(signal);
     while (!signal.aborted) {
       // Taken before reading, so that what is written meanwhile is not missed.
       const ended = this.#ended;
@@ -155,6 +159,18 @@ export class LogStore {
   create(id: AttemptId, maxBytes: number): AttemptLog {
     const key = attemptKey(id);
     const log = AttemptLog.create(id, join(this.#dir, key), maxBytes);
+    this.#running.set(key, log);
+    return log;
+  }
+
+  /** Goes on with what an earlier run of the SPEARlet captured. */
+  resume(id: AttemptId, maxBytes: number): AttemptLog {
+    const key = attemptKey(id);
+    const left = this.#ended.get(key);
+    if (left === undefined) return this.create(id, maxBytes);
+    this.#ended.delete(key);
+    this.#endedBytes -= left.keptBytes;
+    const log = AttemptLog.load(id, left.dir, maxBytes);
     this.#running.set(key, log);
     return log;
   }

@@ -34,9 +34,9 @@ export class StreamLog {
     this.#segmentBytes = Math.min(Math.ceil(maxBytes / 4), largestSegmentBytes);
   }
 
-  /** What an earlier run wrote; nothing is added to it any more. */
-  static load(dir: string, stream: LogStream): StreamLog {
-    const log = new StreamLog(dir, stream, Infinity);
+  /** What an earlier run wrote. */
+  static load(dir: string, stream: LogStream, maxBytes = Infinity): StreamLog {
+    const log = new StreamLog(dir, stream, maxBytes);
     const prefix = `${stream}.`;
     for (const name of readdirSync(dir)) {
       if (!name.startsWith(prefix)) continue;
@@ -73,7 +73,8 @@ export class StreamLog {
     const surplus = Math.max(0, bytes.byteLength - this.#maxBytes);
     const kept = surplus === 0 ? bytes : bytes.subarray(surplus);
     let segment = this.#segments.at(-1);
-    if (segment === undefined || surplus > 0 || segment.size >= this.#segmentBytes) {
+    const full = segment === undefined || segment.size >= this.#segmentBytes;
+    if (segment === undefined || full || surplus > 0 || this.#writer === undefined) {
       segment = await this.#rotate(this.end + surplus);
     }
     let written = 0;
@@ -92,7 +93,10 @@ export class StreamLog {
   async #rotate(start: number): Promise<Segment> {
     await this.#writer?.close();
     const segment = { start, size: 0 };
-    if (this.#segments.length === 0) await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    const last = this.#segments.at(-1);
+    if (last === undefined) await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    // An earlier run may have died between opening it and the first byte.
+    else if (last.start === start) this.#segments.pop();
     this.#writer = await open(this.#path(segment), "w", 0o600);
     this.#segments.push(segment);
     return segment;

@@ -11,9 +11,9 @@ import { specToProto } from "./wire.ts";
 export class LocalSubmits implements Disposable {
   readonly #smsAddress: string;
   readonly #client: TaskServiceClient;
-  readonly #nodeId: () => NodeId | undefined;
+  readonly #nodeId: NodeId;
 
-  constructor(smsAddress: string, nodeId: () => NodeId | undefined) {
+  constructor(smsAddress: string, nodeId: NodeId) {
     this.#smsAddress = smsAddress;
     this.#client = new TaskServiceClient(smsAddress, credentials.createInsecure());
     this.#nodeId = nodeId;
@@ -25,8 +25,7 @@ export class LocalSubmits implements Disposable {
    */
   async submit(input: unknown, idempotencyKey: string): Promise<WireTask> {
     const spec = checkTaskSpec(input);
-    const nodeId = this.#nodeId();
-    if (nodeId === undefined) throw this.#unavailable();
+    const nodeId = this.#nodeId;
     if (spec.nodeId !== undefined && spec.nodeId !== nodeId) {
       throw new Fault("invalid_argument", `spec.nodeId: this node is ${nodeId}`, {
         field: "spec.nodeId",
@@ -40,15 +39,12 @@ export class LocalSubmits implements Disposable {
       });
     } catch (error) {
       const fault = Fault.from(error);
-      throw fault.code === "unavailable" ? this.#unavailable(fault) : fault;
+      if (fault.code !== "unavailable") throw fault;
+      throw new Fault("unavailable", `SMS at ${this.#smsAddress} does not answer`, {
+        help: "check that SMS runs and that --sms-address is right, then try again",
+        cause: fault,
+      });
     }
-  }
-
-  #unavailable(cause?: Fault): Fault {
-    return new Fault("unavailable", `SMS at ${this.#smsAddress} does not answer`, {
-      help: "check that SMS runs and that --sms-address is right, then try again",
-      ...(cause === undefined ? {} : { cause }),
-    });
   }
 
   [Symbol.dispose](): void {
