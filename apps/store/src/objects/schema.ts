@@ -1,6 +1,7 @@
 /** Shapes of objects on the wire; the same fields as store.proto's, in camelCase. */
 import { Type, type Static } from "@sinclair/typebox";
 import type { ObjectId } from "@spear/shared/ids.ts";
+import { t } from "elysia";
 
 export const objectSchema = Type.Object(
   {
@@ -56,7 +57,8 @@ export const listQuery = Type.Object(
       }),
     ),
     pageSize: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: "Default 1,000." }),
+      // Elysia's own: only that takes a number from the text of a query.
+      t.Integer({ minimum: 1, maximum: 1_000, description: "Default 1,000." }),
     ),
     pageToken: Type.Optional(Type.String({ description: "nextPageToken of the page before." })),
     startAfter: Type.Optional(Type.String({ description: "Only keys behind this one." })),
