@@ -155,18 +155,28 @@ export class Handlers {
     try {
       for await (const message of produce()) {
         if (context.signal.aborted) return;
-        if (!call.write(message)) {
-          await new Promise<void>((resolve) => {
-            call.once("drain", resolve);
-            context.signal.addEventListener("abort", () => resolve(), { once: true });
-          });
-        }
+        if (!call.write(message)) await drained(call, context.signal);
       }
       call.end();
     } catch (error) {
       if (!context.signal.aborted) call.emit("error", statusOf(error, this.#log));
     }
   }
+}
+
+/** Resolves when more may be written, or the caller went away. */
+function drained(
+  call: { once(event: "drain", listener: () => void): unknown },
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    call.once("drain", done);
+    signal.addEventListener("abort", done, { once: true });
+  });
 }
 
 /** The requests of a call. Reading to their end, or stopping early, leaves the answering side open. */
