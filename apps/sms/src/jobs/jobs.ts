@@ -8,7 +8,7 @@ import type { Clock } from "@spear/shared/clock.ts";
 import { check } from "@spear/shared/check.ts";
 import { type IdSource, isId, type JobId, jobOfOne, type TaskId } from "@spear/shared/ids.ts";
 import { checkJobSpec, isEnded, type Job, JobSpec, type JobState } from "@spear/shared/job.ts";
-import { jobFromFile, withParams } from "@spear/shared/job-file.ts";
+import { fileFault, jobFromFile, withParams } from "@spear/shared/job-file.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
 import type { TaskState } from "@spear/shared/state.ts";
 import type { Task } from "@spear/shared/task.ts";
@@ -77,7 +77,11 @@ export class Jobs {
         field: "idempotencyKey",
       });
     }
-    return this.#accept(specOf(request), { idempotencyKey });
+    try {
+      return await this.#accept(specOf(request), { idempotencyKey });
+    } catch (error) {
+      throw request.file === undefined ? error : fileFault(Fault.from(error));
+    }
   }
 
   async #accept(

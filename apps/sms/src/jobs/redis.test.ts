@@ -7,7 +7,7 @@ import { Keys } from "@spear/shared/redis/keys.ts";
 import { isTerminal, type TaskState } from "@spear/shared/state.ts";
 import { checkTaskSpec } from "@spear/shared/task.ts";
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { NodeRecords } from "../nodes/redis.ts";
 import { decodeEvent } from "../tasks/record.ts";
 import { TaskRecords } from "../tasks/redis.ts";
