@@ -86,7 +86,7 @@ local function job_follows(task, job, place, blocked, from, to)
     redis.call('HSET', key, 'held', 0)
     job_due(job, NOW)
   end
-  if next(TRANSITIONS[to]) then return end
+  if not is_terminal(to) then return end
 
   local waiting = tonumber(redis.call('HGET', key, 'blocked'))
   if blocked then

@@ -13,7 +13,7 @@ local function cancel_task(id, reason)
     end
     return {'requested', node, tonumber(attempt)}
   end
-  if not TRANSITIONS[state]['cancelled'] then return {'terminal', node, tonumber(attempt)} end
+  if not may_follow(state, 'cancelled') then return {'terminal', node, tonumber(attempt)} end
   if state == 'assigned' then
     release(node, id, tonumber(record[6]), tonumber(record[7]), record[8], record[4], record[11])
   else

@@ -1,5 +1,5 @@
 -- Shared by every script that changes a task or a node. Prepended after the keys
--- and the TRANSITIONS table; the caller sets NOW (ms) and KEEP (events kept).
+-- and the state machine; the caller sets NOW (ms) and KEEP (events kept).
 --
 -- A task's record is a hash with short fields:
 --   s state     a attempt    n node       q seq        h history (an event a line)

@@ -26,7 +26,7 @@ end
 -- Somebody wants it to end: there is no next try.
 if to == 'pending' and record[12] then to = 'cancelled' end
 if from == to then return {'again', tonumber(current), holder, from} end
-if not TRANSITIONS[from][to] then return {'illegal', tonumber(current), holder, from} end
+if not may_follow(from, to) then return {'illegal', tonumber(current), holder, from} end
 if record[10] and to ~= 'succeeded' and reason ~= 'outputs_failed' then return {'committing', tonumber(current), holder, from} end
 
 local cpu, memory, extras = tonumber(record[7]), tonumber(record[8]), record[9]
