@@ -6,7 +6,7 @@
 import { afterAll, setDefaultTimeout } from "bun:test";
 import { startRedis } from "./redis.ts";
 
-// For a loaded machine; a test that takes seconds on an idle one is wrong.
+// As in `bun run test`; Bun forgets it after the first file of a plain `bun test`.
 setDefaultTimeout(60_000);
 
 if (process.env["SPEAR_TEST_REDIS"] === undefined && Bun.which("redis-server") !== null) {

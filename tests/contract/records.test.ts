@@ -14,7 +14,7 @@ import { afterAll, expect, test } from "bun:test";
 import fc from "fast-check";
 import { NodeRecords } from "../../apps/sms/src/nodes/redis.ts";
 import type { NodeStore } from "../../apps/sms/src/nodes/store.ts";
-import { decodeEvent } from "../../apps/sms/src/tasks/record.ts";
+import { decodeEvent, needOf } from "../../apps/sms/src/tasks/record.ts";
 import { TaskRecords } from "../../apps/sms/src/tasks/redis.ts";
 import type { RecordStore } from "../../apps/sms/src/tasks/store.ts";
 import { brokenIndex, brokenRoom, Replay } from "../sim/invariants.ts";
@@ -233,7 +233,9 @@ function broken(read: Awaited<ReturnType<typeof readAll>>, events: readonly Even
       ...brokenIndex(one.id, tasks, read.held[index] ?? []),
       ...brokenRoom(
         one,
-        tasks.filter(({ id }) => read.held[index]?.includes(id as TaskId)),
+        tasks
+          .filter(({ id }) => read.held[index]?.includes(id as TaskId))
+          .map(({ spec }) => needOf(spec)),
       ),
     ]),
     ...tasks

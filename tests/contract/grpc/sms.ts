@@ -2,9 +2,11 @@
 import { expect } from "bun:test";
 import type { Cases } from "../cases.ts";
 import type { Json } from "../world.ts";
+import { jobsGrpc } from "./jobs.ts";
 import { first, output } from "./messages.ts";
 
 export const smsGrpc: Cases = {
+  ...jobsGrpc,
   "NodeService/Register": async ({ world }) => {
     expect(await world.paperNode()).toStartWith("node_");
   },
@@ -87,6 +89,10 @@ export const smsGrpc: Cases = {
     const request = { taskId: finished, afterSeq: "0" };
     const event = await first(world.stream("sms", "TaskService/WatchTasks", request));
     expect(event).toMatchObject({ taskId: finished, to: "pending" });
+  },
+  "TaskService/ExplainTask": async ({ world, running, node }) => {
+    const { nodes } = await world.unary("sms", "TaskService/ExplainTask", { taskId: running });
+    expect(nodes).toContainEqual(expect.objectContaining({ nodeId: node, chosen: true }));
   },
   "TaskService/ReadLogs": async ({ world, finished }) => {
     const chunks = world.stream("sms", "TaskService/ReadLogs", { taskId: finished });

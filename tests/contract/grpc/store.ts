@@ -30,6 +30,7 @@ export const storeGrpc: Cases = {
     expect((buckets as Json[]).map(({ name }) => name)).not.toContain("short-lived");
   },
   "ObjectStore/ListBuckets": async ({ world }) => {
+    await put(world, "any", "1");
     const { buckets } = await store(world, "ListBuckets", {});
     expect((buckets as Json[]).map(({ name }) => name)).toContain("contract");
   },
@@ -73,5 +74,42 @@ export const storeGrpc: Cases = {
     const { id } = await put(world, "source", "1");
     const request = { objectId: id, bucket: "contract", key: "target" };
     expect(await store(world, "CopyObject", request)).toMatchObject({ id, key: "target" });
+  },
+  "ObjectStore/DeleteObjects": async ({ world }) => {
+    await put(world, "many/a", "1");
+    const request = { bucket, keys: ["many/a", "many/b"] };
+    const { results } = await store(world, "DeleteObjects", request);
+    expect(results).toEqual([{ key: "many/a", deleted: true }, { key: "many/b" }]);
+  },
+  "ObjectStore/AddObjectRef": async ({ world }) => {
+    const { id: objectId } = await put(world, "ref", "1");
+    const request = { objectId, holder: "user/ann" };
+    expect(await store(world, "AddObjectRef", request)).toMatchObject({ refs: ["user/ann"] });
+    await store(world, "DeleteObject", { bucket, key: "ref" });
+    expect(await store(world, "HeadObject", { objectId })).toMatchObject({ id: objectId });
+  },
+  "ObjectStore/RemoveObjectRef": async ({ world }) => {
+    const { id: objectId } = await put(world, "unref", "1");
+    const request = { objectId, holder: "user/ann" };
+    await store(world, "AddObjectRef", request);
+    expect(await store(world, "RemoveObjectRef", request)).not.toHaveProperty("refs");
+    await store(world, "RemoveObjectRef", request);
+  },
+  "ObjectStore/PinObject": async ({ world }) => {
+    const { id: objectId } = await put(world, "pin", "1");
+    expect(await store(world, "PinObject", { objectId })).toMatchObject({ pinned: true });
+  },
+  "ObjectStore/UnpinObject": async ({ world }) => {
+    const { id: objectId } = await put(world, "unpin", "1");
+    await store(world, "PinObject", { objectId });
+    expect(await store(world, "UnpinObject", { objectId })).not.toHaveProperty("pinned");
+    await store(world, "UnpinObject", { objectId });
+  },
+  "ObjectStore/ExplainObject": async ({ world }) => {
+    const { id: objectId } = await put(world, "why", "1");
+    expect(await store(world, "ExplainObject", { objectId })).toMatchObject({
+      kept: true,
+      names: [{ bucket, key: "why" }],
+    });
   },
 };

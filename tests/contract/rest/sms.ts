@@ -2,22 +2,13 @@
 import { expect } from "bun:test";
 import type { Cases } from "../cases.ts";
 import type { Json } from "../world.ts";
+import { firstMessage } from "./socket.ts";
+import { jobsRest } from "./jobs.ts";
 import { operational } from "./operational.ts";
-
-/** The first message of a WebSocket. */
-function firstMessage(url: string): Promise<Json> {
-  const { promise, resolve, reject } = Promise.withResolvers<Json>();
-  const socket = new WebSocket(url.replace("http:", "ws:"));
-  socket.onmessage = ({ data }) => {
-    resolve(JSON.parse(String(data)) as Json);
-    socket.close();
-  };
-  socket.onerror = () => reject(new Error(`${url} can't be opened`));
-  return promise;
-}
 
 export const smsRest: Cases = {
   ...operational("sms"),
+  ...jobsRest,
   "POST /v1/tasks": async ({ world }) => {
     const body = { spec: { name: "once", mock: {} }, idempotencyKey: crypto.randomUUID() };
     const first = await world.ok("sms", "POST /v1/tasks", { body }, 201);
@@ -60,6 +51,15 @@ export const smsRest: Cases = {
     });
     const states = (events as Json[]).map(({ to }) => to).filter((to) => to !== "");
     expect(states).toEqual(["pending", "assigned", "running", "succeeded"]);
+  },
+  "GET /v1/tasks/{id}/why": async ({ world, running, node }) => {
+    const id = await world.submit({ mock: {}, constraints: ["label.zone == mars"] });
+    const waits = await world.ok("sms", "GET /v1/tasks/{id}/why", { path: { id } });
+    expect(waits).toMatchObject({ taskId: id, state: "pending" });
+    expect(JSON.stringify(waits["nodes"])).toContain("zone");
+    const placed = await world.ok("sms", "GET /v1/tasks/{id}/why", { path: { id: running } });
+    expect(placed["nodes"]).toContainEqual(expect.objectContaining({ nodeId: node, chosen: true }));
+    await world.ok("sms", "POST /v1/tasks/{id}/cancel", { path: { id } });
   },
   "GET /v1/tasks/{id}/logs": async ({ world, finished }) => {
     const frames = (

@@ -118,4 +118,57 @@ export const storeRest: Cases = {
       key: "copy.txt",
     });
   },
+  "POST /v1/buckets/{bucket}/deletions": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "hello");
+    const call = { path: { bucket }, body: { keys: ["a/b.txt", "nothing"] } };
+    const { results } = await world.ok("store", "POST /v1/buckets/{bucket}/deletions", call);
+    expect(results).toEqual([
+      { key: "a/b.txt", deleted: true },
+      { key: "nothing", deleted: false },
+    ]);
+  },
+  "POST /v1/objects/{id}/refs": async ({ world }) => {
+    const { bucket, object } = await bucketWith(world, "hello");
+    const path = { bucket, key: "a/b.txt", id: object["id"] as string };
+    const call = { path, body: { holder: "user/ann" } };
+    const held = await world.ok("store", "POST /v1/objects/{id}/refs", call);
+    expect(held).toMatchObject({ refs: ["user/ann"] });
+    await world.ok("store", "DELETE /v1/buckets/{bucket}/objects/{key}", { path });
+    expect((await world.rest("store", "GET /v1/objects/{id}", { path })).text).toBe("hello");
+  },
+  "DELETE /v1/objects/{id}/refs": async ({ world }) => {
+    const { object } = await bucketWith(world, "hello");
+    const path = { id: object["id"] as string };
+    const holder = "user/ann";
+    await world.ok("store", "POST /v1/objects/{id}/refs", { path, body: { holder } });
+    const call = { path, query: { holder } };
+    for (const _ of ["first", "again"]) {
+      const freed = await world.ok("store", "DELETE /v1/objects/{id}/refs", call);
+      expect(freed).toMatchObject({ refs: [] });
+    }
+  },
+  "PUT /v1/objects/{id}/pin": async ({ world }) => {
+    const { object } = await bucketWith(world, "hello");
+    const path = { id: object["id"] as string };
+    expect(await world.ok("store", "PUT /v1/objects/{id}/pin", { path })).toMatchObject({
+      pinned: true,
+    });
+  },
+  "DELETE /v1/objects/{id}/pin": async ({ world }) => {
+    const { object } = await bucketWith(world, "hello");
+    const path = { id: object["id"] as string };
+    await world.ok("store", "PUT /v1/objects/{id}/pin", { path });
+    for (const _ of ["first", "again"]) {
+      const freed = await world.ok("store", "DELETE /v1/objects/{id}/pin", { path });
+      expect(freed).toMatchObject({ pinned: false });
+    }
+  },
+  "GET /v1/objects/{id}/why": async ({ world }) => {
+    const { bucket, object } = await bucketWith(world, "hello");
+    const path = { id: object["id"] as string };
+    expect(await world.ok("store", "GET /v1/objects/{id}/why", { path })).toMatchObject({
+      kept: true,
+      names: [{ bucket, key: "a/b.txt" }],
+    });
+  },
 };

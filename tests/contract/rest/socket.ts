@@ -1,0 +1,14 @@
+/** WebSockets. */
+import type { Json } from "../world.ts";
+
+/** The first message of a WebSocket. */
+export function firstMessage(url: string): Promise<Json> {
+  const { promise, resolve, reject } = Promise.withResolvers<Json>();
+  const socket = new WebSocket(url.replace("http:", "ws:"));
+  socket.onmessage = ({ data }) => {
+    resolve(JSON.parse(String(data)) as Json);
+    socket.close();
+  };
+  socket.onerror = () => reject(new Error(`${url} can't be opened`));
+  return promise;
+}
