@@ -3,9 +3,9 @@
  * that it is ready, and then waits for a job on its control descriptor. It
  * never outlives its parent: the kernel ends it, and so does the end of file.
  */
-import { confine, dieWithParent, limitCpu } from "./confine.ts";
+import { confine, dieWithParent, limitCpu } from "./system/confine.ts";
 import { runDirect, warmUp } from "./direct.ts";
-import { at, checked, exitNow, libc, scratch } from "./libc.ts";
+import { at, checked, exitNow, libc, scratch } from "./system/libc.ts";
 import { Frame, FrameReader, controlFd, encodeFrame, type Job, type Result } from "./protocol.ts";
 
 const incoming = scratch(64 * 1024);

@@ -386,7 +386,7 @@ describe("children", () => {
   });
 
   test("start no program and have no network", async () => {
-    const confine = JSON.stringify(join(import.meta.dir, "confine.ts"));
+    const confine = JSON.stringify(join(import.meta.dir, "system/confine.ts"));
     const script = `
       const { confine } = await import(${confine});
       const done = confine();

@@ -3,6 +3,8 @@
  * flags and the kinds of files, and how Linux's own map to them.
  */
 
+import { FileType, typeBits } from "../system/files.ts";
+
 /** Error codes that the host itself names; the rest comes through `errnoOf`. */
 export const Errno = {
   SUCCESS: 0,
@@ -122,20 +124,20 @@ export const Filetype = {
   SYMBOLIC_LINK: 7,
 } as const;
 
-/** The kind of a file by the type bits of its Linux mode, as `0o100000`. */
+/** The kind of a file by its Linux mode. */
 export function filetypeOf(mode: number): number {
-  switch (mode & 0o170000) {
-    case 0o060000:
+  switch (typeBits(mode)) {
+    case FileType.BLOCK_DEVICE:
       return Filetype.BLOCK_DEVICE;
-    case 0o020000:
+    case FileType.CHARACTER_DEVICE:
       return Filetype.CHARACTER_DEVICE;
-    case 0o040000:
+    case FileType.DIRECTORY:
       return Filetype.DIRECTORY;
-    case 0o100000:
+    case FileType.REGULAR:
       return Filetype.REGULAR_FILE;
-    case 0o120000:
+    case FileType.LINK:
       return Filetype.SYMBOLIC_LINK;
-    case 0o140000:
+    case FileType.SOCKET:
       return Filetype.SOCKET_STREAM;
     default:
       return Filetype.UNKNOWN;

@@ -1,5 +1,5 @@
 /** The four clocks of preview1; those of the process count from the guest's start. */
-import { checked, libc, scratch } from "../libc.ts";
+import { checked, libc, scratch } from "../system/libc.ts";
 import { Errno } from "./abi.ts";
 import { WasiError } from "./memory.ts";
 

@@ -2,92 +2,48 @@
  * `fd_*`: what a guest does with a descriptor. Offsets, append mode and sharing
  * are the kernel's own; rights are checked here.
  */
-import {
-  AT_EMPTY_PATH,
-  AT_SYMLINK_NOFOLLOW,
-  E,
-  O,
-  SystemError,
-  checked,
-  errno,
-  libc,
-  scratch,
-} from "../libc.ts";
+import { eachEntry, statusOf, timePair, type NewTime, type Status } from "../system/files.ts";
+import { E, O, SystemError, checked, errno, libc } from "../system/libc.ts";
 import { Errno, Fdflag, Filetype, Fstflag, Right, errnoOf, filetypeOf } from "./abi.ts";
 import { WasiError } from "./memory.ts";
 import type { Descriptor } from "./table.ts";
 import type { Preview1 } from "./host.ts";
 
-const emptyPath = new Uint8Array(1);
-const status = scratch(256);
-const statusMask = 0x7ff;
-const times = scratch(32);
-const utimeNow = 0x3fff_ffff;
-const utimeOmit = 0x3fff_fffe;
 const F_SETFL = 4;
 const SEEK_SET = 0;
 const SEEK_CUR = 1;
 const SEEK_END = 2;
 /** preview1's advice → Linux's: sequential and random change places. */
 const advices = [0, 2, 1, 3, 4, 5];
-const entries = scratch(32 * 1024);
 const direntHeader = 24;
 
-/** Fills the scratch status of a name in a directory, or of `directory` itself. */
-function stat(directory: number, name: Uint8Array, flags: number): DataView {
-  checked(libc.statx(directory, name, flags, statusMask, status.address));
-  return status.view;
+/** Writes a `filestat` into guest memory. */
+export function writeFilestat({ memory }: Preview1, status: Status, out: number): void {
+  memory.setU64(out, status.device);
+  memory.setU64(out + 8, status.inode);
+  memory.setU64(out + 16, BigInt(filetypeOf(status.mode)));
+  memory.setU64(out + 24, status.links);
+  memory.setU64(out + 32, status.size);
+  memory.setU64(out + 40, status.accessedNs);
+  memory.setU64(out + 48, status.modifiedNs);
+  memory.setU64(out + 56, status.changedNs);
 }
 
-function nanoseconds(view: DataView, at: number): bigint {
-  const value = view.getBigInt64(at, true) * 1_000_000_000n + BigInt(view.getUint32(at + 8, true));
-  return BigInt.asUintN(64, value);
-}
-
-/** The kind of file behind an open descriptor of the host. */
-export function typeOf(host: number): number {
-  return filetypeOf(stat(host, emptyPath, AT_EMPTY_PATH).getUint16(28, true));
-}
-
-/** Writes a `filestat` of a name in a directory into guest memory; gives its type. */
-export function writeFilestat(
-  { memory }: Preview1,
-  directory: number,
-  name: Uint8Array,
+/** The times that a request wants set. Throws `inval` for contradictions. */
+export function timesOf(
+  atim: bigint,
+  mtim: bigint,
   flags: number,
-  out: number,
-): number {
-  const from = stat(directory, name, flags);
-  const type = filetypeOf(from.getUint16(28, true));
-  const device = (BigInt(from.getUint32(136, true)) << 32n) | BigInt(from.getUint32(140, true));
-  memory.setU64(out, device);
-  memory.setU64(out + 8, from.getBigUint64(32, true));
-  memory.setU64(out + 16, BigInt(type));
-  memory.setU64(out + 24, BigInt(from.getUint32(16, true)));
-  memory.setU64(out + 32, from.getBigUint64(40, true));
-  memory.setU64(out + 40, nanoseconds(from, 64));
-  memory.setU64(out + 48, nanoseconds(from, 112));
-  memory.setU64(out + 56, nanoseconds(from, 96));
-  return type;
-}
-
-/** The kernel's pair of times for a preview1 request. Throws `inval` for contradictions. */
-export function timesOf(atim: bigint, mtim: bigint, flags: number) {
+): [accessed: NewTime, modified: NewTime] {
   const { ATIM, ATIM_NOW, MTIM, MTIM_NOW } = Fstflag;
-  const both = (one: number, other: number) => (flags & one) !== 0 && (flags & other) !== 0;
-  if (both(ATIM, ATIM_NOW) || both(MTIM, MTIM_NOW) || (flags & ~15) !== 0) {
-    throw new WasiError(Errno.INVAL);
-  }
-  const put = (at: number, given: number, now: number, value: bigint) => {
-    const time = BigInt.asUintN(64, value);
-    const exact = (flags & given) !== 0;
-    times.view.setBigInt64(at, exact ? time / 1_000_000_000n : 0n, true);
-    const fraction = exact ? time % 1_000_000_000n : (flags & now) !== 0 ? utimeNow : utimeOmit;
-    times.view.setBigInt64(at + 8, BigInt(fraction), true);
+  if ((flags & ~(ATIM | ATIM_NOW | MTIM | MTIM_NOW)) !== 0) throw new WasiError(Errno.INVAL);
+  const time = (given: number, now: number, value: bigint): NewTime => {
+    const [exact, present] = [(flags & given) !== 0, (flags & now) !== 0];
+    if (exact && present) throw new WasiError(Errno.INVAL);
+    if (exact) return BigInt.asUintN(64, value);
+    return present ? "now" : "keep";
   };
-  put(0, ATIM, ATIM_NOW, atim);
-  put(16, MTIM, MTIM_NOW, mtim);
-  return times.address;
+  return [time(ATIM, ATIM_NOW, atim), time(MTIM, MTIM_NOW, mtim)];
 }
 
 /** Preview1's flags as those of open(2). */
@@ -154,31 +110,6 @@ function uninterrupted(call: () => number | bigint): number {
   }
 }
 
-/** A directory's entries behind `cookie`, each as the kernel keeps it, until `take` has enough. */
-function eachEntry(
-  host: number,
-  cookie: bigint,
-  take: (view: DataView, at: number, name: Uint8Array) => boolean,
-): void {
-  checked(libc.lseek(host, cookie, SEEK_SET));
-  for (;;) {
-    const size = checked(libc.getdents64(host, entries.address, entries.bytes.length));
-    if (size === 0) return;
-    for (let at = 0; at < size; at += entries.view.getUint16(at + 16, true)) {
-      const name = entries.bytes.subarray(at + 19, entries.bytes.indexOf(0, at + 19));
-      if (!take(entries.view, at, name)) return;
-    }
-  }
-}
-
-/** File systems may leave the type out of a directory's entries. */
-function entryType(host: number, type: number, name: Uint8Array): number {
-  if (type !== 0) return filetypeOf(type << 12);
-  const ended = new Uint8Array(name.length + 1);
-  ended.set(name);
-  return filetypeOf(stat(host, ended, AT_SYMLINK_NOFOLLOW).getUint16(28, true));
-}
-
 export function fdFunctions(wasi: Preview1) {
   const { table, memory } = wasi;
   return {
@@ -240,7 +171,7 @@ export function fdFunctions(wasi: Preview1) {
     fd_filestat_get(fd: number, out: number): number {
       const found = table.having(fd, Right.FD_FILESTAT_GET);
       if (found.stdio === undefined) {
-        writeFilestat(wasi, found.host, emptyPath, AT_EMPTY_PATH, out);
+        writeFilestat(wasi, statusOf(found.host), out);
         return Errno.SUCCESS;
       }
       memory.bytes(out, 64).fill(0);
@@ -256,7 +187,7 @@ export function fdFunctions(wasi: Preview1) {
     fd_filestat_set_times(fd: number, atim: bigint, mtim: bigint, flags: number): number {
       const found = table.having(fd, Right.FD_FILESTAT_SET_TIMES);
       if (found.readOnly) return Errno.ROFS;
-      checked(libc.futimens(found.host, timesOf(atim, mtim, flags)));
+      checked(libc.futimens(found.host, timePair(...timesOf(atim, mtim, flags))));
       return Errno.SUCCESS;
     },
 
@@ -321,11 +252,11 @@ export function fdFunctions(wasi: Preview1) {
         buffer.set(piece, filled);
         filled += piece.length;
       };
-      eachEntry(host, cookie, (view, at, name) => {
-        header.setBigUint64(0, view.getBigUint64(at + 8, true), true);
-        header.setBigUint64(8, view.getBigUint64(at, true), true);
+      eachEntry(host, cookie, ({ next, inode, type, name }) => {
+        header.setBigUint64(0, next, true);
+        header.setBigUint64(8, inode, true);
         header.setUint32(16, name.length, true);
-        header.setUint8(20, entryType(host, view.getUint8(at + 18), name));
+        header.setUint8(20, filetypeOf(type));
         put(headerBytes);
         put(name);
         return filled < buffer.length;

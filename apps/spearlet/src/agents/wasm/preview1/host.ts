@@ -3,8 +3,8 @@
  * for one run of one guest. Nothing of the child's own environment, arguments
  * or descriptors is reachable but what the run was given (S1).
  */
-import { E, SystemError, checked, errno, libc } from "../libc.ts";
-import { openRoot } from "../paths.ts";
+import { E, SystemError, checked, errno, libc } from "../system/libc.ts";
+import { openRoot } from "../system/paths.ts";
 import { Errno, errnoOf } from "./abi.ts";
 import { clockNs, clockStepNs, restartClocks } from "./clocks.ts";
 import { fdFunctions } from "./fd.ts";

@@ -3,7 +3,7 @@
  * always ready (files, standard input) makes it return at once; the rest is one
  * ppoll with the nearest clock as its limit.
  */
-import { E, SystemError, errno, libc, scratch } from "../libc.ts";
+import { E, SystemError, errno, libc, scratch } from "../system/libc.ts";
 import { Errno, Eventtype, Filetype, Right } from "./abi.ts";
 import { clockNs } from "./clocks.ts";
 import { WasiError, type GuestMemory } from "./memory.ts";

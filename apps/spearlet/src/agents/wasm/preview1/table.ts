@@ -3,7 +3,7 @@
  * host, and nothing gets in but the three standard streams, the directories
  * that the task was given and what is opened below them (S1).
  */
-import { libc } from "../libc.ts";
+import { libc } from "../system/libc.ts";
 import { Errno, Filetype, directoryRights, fileRights, stdinRights, stdoutRights } from "./abi.ts";
 import { WasiError } from "./memory.ts";
 
