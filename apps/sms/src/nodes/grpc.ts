@@ -139,8 +139,8 @@ async function readAll(
       case "heartbeat":
         await deps.nodes.heartbeat(current.nodeId, current.incarnation, usageFromProto(body.value));
         break;
-      case "report":
-        void takeReport(deps, current, body.value, signal);
+      case "reports":
+        for (const report of body.value.reports) void takeReport(deps, current, report, signal);
         break;
       case "log":
         current.onLogReply(body.value);
@@ -170,12 +170,12 @@ async function takeReport(
           { nodeId: current.nodeId, taskId, attempt },
           "refused a report of a stale attempt",
         );
-      current.send({ $case: "ack", value: { reportId, stale } });
+      current.acknowledge({ reportId, stale });
       return;
     } catch (error) {
       log.warn({ err: error, nodeId: current.nodeId, taskId, attempt }, "taking a report failed");
       if (error instanceof Fault && error.code === "invalid_argument") {
-        current.send({ $case: "ack", value: { reportId, stale: true } });
+        current.acknowledge({ reportId, stale: true });
         return;
       }
       await Bun.sleep(retryMs);

@@ -34,6 +34,7 @@ export class Nodes {
   readonly #clock: Clock;
   readonly #ids: IdSource;
   readonly #log: Log;
+  readonly #refuses: (address: string) => Promise<boolean>;
   readonly lease: Lease;
 
   constructor(deps: {
@@ -45,6 +46,8 @@ export class Nodes {
     ids: IdSource;
     log: Log;
     lease: Lease;
+    /** True if nobody listens at the address; a simulation has its own network. */
+    refuses?: (address: string) => Promise<boolean>;
   }) {
     this.#records = deps.records;
     this.#tasks = deps.tasks;
@@ -54,6 +57,7 @@ export class Nodes {
     this.#ids = deps.ids;
     this.#log = deps.log;
     this.lease = deps.lease;
+    this.#refuses = deps.refuses ?? refusesConnections;
   }
 
   /** Makes a node known; a new one gets its id here. */
@@ -168,7 +172,7 @@ export class Nodes {
     const node = await this.#records.get(id);
     if (node === undefined || node.incarnation !== incarnation) return;
     if (node.state !== "ready" && node.state !== "draining") return;
-    if (await refusesConnections(node.grpcAddress)) {
+    if (await this.#refuses(node.grpcAddress)) {
       this.#log.warn({ nodeId: id }, "session broke and nobody listens: node is down");
       await this.giveUp(id, { incarnation }, "session_broken");
     }

@@ -126,11 +126,15 @@ class ScriptedNode implements AsyncDisposable {
     body: NonNullable<AttemptReport["body"]>,
   ): Promise<boolean> {
     const reportId = this.#nextReport++;
-    this.#send({ $case: "report", value: { reportId, taskId, attempt, atMs: Date.now(), body } });
-    const ack = await until("the acknowledgement", () =>
-      this.received.find((one) => one.$case === "ack" && one.value.reportId === reportId),
-    );
-    return ack.$case === "ack" && ack.value.stale;
+    const report = { reportId, taskId, attempt, atMs: Date.now(), body };
+    this.#send({ $case: "reports", value: { reports: [report] } });
+    return until("the acknowledgement", () =>
+      this.received
+        .flatMap((one) => (one.$case === "acks" ? one.value.acks : []))
+        .filter((ack) => ack.reportId === reportId)
+        .map((ack) => ({ stale: ack.stale }))
+        .at(0),
+    ).then(({ stale }) => stale);
   }
 
   claim(taskId: string, attempt = 1): Promise<boolean> {

@@ -2,11 +2,17 @@
  * The open sessions of nodes on this replica: messages down to a node, and log
  * reads that come back as streams. A node has at most one; a newer one replaces it.
  */
+import { Batch } from "@spear/shared/batch.ts";
 import { Channel } from "@spear/shared/channel.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
-import type { LogRead, LogReply, SessionResponse } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import type {
+  LogRead,
+  LogReply,
+  ReportAck,
+  SessionResponse,
+} from "@spear/proto/gen/spear/sms/v1/node.ts";
 
 /** Messages that may wait for a slow node before its session is cut. */
 const downBound = 100_000;
@@ -19,6 +25,7 @@ export class Session {
   /** Messages to the node; the transport iterates it. */
   readonly down = new Channel<SessionResponse>(downBound);
   readonly #reads = new Map<number, Channel<LogChunk>>();
+  readonly #acks = new Batch<ReportAck>((acks) => this.send({ $case: "acks", value: { acks } }));
   #nextRead = 1;
 
   constructor(nodeId: NodeId, incarnation: string) {
@@ -30,6 +37,11 @@ export class Session {
     if (!this.down.push({ body })) {
       this.close(new Fault("too_many_requests", "the node does not read its session"));
     }
+  }
+
+  /** Tells the node that a report is in its record. */
+  acknowledge(ack: ReportAck): void {
+    this.#acks.add(ack);
   }
 
   /** Output of an attempt, until its end or the signal. */

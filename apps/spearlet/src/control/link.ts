@@ -8,12 +8,14 @@ import type { Node } from "@spear/proto/gen/spear/common/v1/node.ts";
 import type { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
 import {
   NodeServiceClient,
+  type AttemptReport,
   type HeldAttempt,
   type LogRead,
   type RegisterResponse,
   type SessionRequest,
   type SessionResponse,
 } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import { Batch } from "@spear/shared/batch.ts";
 import { systemClock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { messages, unary } from "@spear/shared/grpc/client.ts";
@@ -149,6 +151,9 @@ export class Link implements AsyncDisposable {
     const over = new AbortController();
     const stream = this.#client.session(new Metadata());
     const send = (body: NonNullable<SessionRequest["body"]>) => stream.write({ body });
+    const outgoing = new Batch<AttemptReport>((batch) => {
+      send({ $case: "reports", value: { reports: batch } });
+    });
     const held = new Map([...running(), ...reports.ends()].map((id) => [attemptKey(id), id]));
     send({
       $case: "hello",
@@ -173,10 +178,10 @@ export class Link implements AsyncDisposable {
               body.value.heartbeatMs,
             );
             send({ $case: "heartbeat", value: this.#options.usage() });
-            reports.attach((report) => send({ $case: "report", value: report }));
+            reports.attach((report) => outgoing.add(report));
             break;
-          case "ack":
-            reports.acknowledge(body.value);
+          case "acks":
+            for (const ack of body.value.acks) reports.acknowledge(ack);
             break;
           case "cancel":
             this.#options.cancel(attemptOf(body.value));

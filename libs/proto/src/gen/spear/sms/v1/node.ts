@@ -113,6 +113,12 @@ export interface AttemptReport {
     | undefined;
 }
 
+/** What happened to attempts, in order; those of one moment travel together. */
+export interface ReportBatch {
+  /** The reports. */
+  reports: AttemptReport[];
+}
+
 /** The node is about to start an attempt. */
 export interface AttemptClaim {
 }
@@ -172,8 +178,8 @@ export interface SessionRequest {
     /** Renews the lease. */
     { $case: "heartbeat"; value: NodeUsage }
     | //
-    /** What happened to an attempt. */
-    { $case: "report"; value: AttemptReport }
+    /** What happened to attempts. */
+    { $case: "reports"; value: ReportBatch }
     | //
     /** Answer to a log read. */
     { $case: "log"; value: LogReply }
@@ -196,6 +202,12 @@ export interface ReportAck {
   reportId: number;
   /** The attempt is no longer the node's: kill it and forget it. */
   stale: boolean;
+}
+
+/** Answers to reports, in any order. */
+export interface AckBatch {
+  /** The answers. */
+  acks: ReportAck[];
 }
 
 /** Stop an attempt. */
@@ -234,8 +246,8 @@ export interface SessionResponse {
     /** Answer to hello. */
     { $case: "welcome"; value: SessionWelcome }
     | //
-    /** Answer to a report. */
-    { $case: "ack"; value: ReportAck }
+    /** Answers to reports. */
+    { $case: "acks"; value: AckBatch }
     | //
     /** Stop an attempt. */
     { $case: "cancel"; value: CancelAttempt }
@@ -1068,6 +1080,77 @@ export const AttemptReport: MessageFns<AttemptReport> = {
   },
 };
 
+function createBaseReportBatch(): ReportBatch {
+  return { reports: [] };
+}
+
+export const ReportBatch: MessageFns<ReportBatch> = {
+  encode(message: ReportBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.reports) {
+      AttemptReport.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportBatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportBatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reports.push(AttemptReport.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReportBatch {
+    return {
+      reports: globalThis.Array.isArray(object?.reports)
+        ? object.reports.map((e: any) => AttemptReport.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ReportBatch): unknown {
+    const obj: any = {};
+    if (message.reports?.length) {
+      obj.reports = message.reports.map((e) => AttemptReport.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReportBatch>, I>>(base?: I): ReportBatch {
+    return ReportBatch.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReportBatch>, I>>(object: I): ReportBatch {
+    const message = createBaseReportBatch();
+    message.reports = object.reports?.map((e) => AttemptReport.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseAttemptClaim(): AttemptClaim {
   return {};
 }
@@ -1512,8 +1595,8 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       case "heartbeat":
         NodeUsage.encode(message.body.value, writer.uint32(18).fork()).join();
         break;
-      case "report":
-        AttemptReport.encode(message.body.value, writer.uint32(26).fork()).join();
+      case "reports":
+        ReportBatch.encode(message.body.value, writer.uint32(26).fork()).join();
         break;
       case "log":
         LogReply.encode(message.body.value, writer.uint32(34).fork()).join();
@@ -1556,7 +1639,7 @@ export const SessionRequest: MessageFns<SessionRequest> = {
               break;
             }
 
-            message.body = { $case: "report", value: AttemptReport.decode(reader, reader.uint32()) };
+            message.body = { $case: "reports", value: ReportBatch.decode(reader, reader.uint32()) };
             continue;
           }
           case 4: {
@@ -1585,8 +1668,8 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         ? { $case: "hello", value: SessionHello.fromJSON(object.hello) }
         : isSet(object.heartbeat)
         ? { $case: "heartbeat", value: NodeUsage.fromJSON(object.heartbeat) }
-        : isSet(object.report)
-        ? { $case: "report", value: AttemptReport.fromJSON(object.report) }
+        : isSet(object.reports)
+        ? { $case: "reports", value: ReportBatch.fromJSON(object.reports) }
         : isSet(object.log)
         ? { $case: "log", value: LogReply.fromJSON(object.log) }
         : undefined,
@@ -1599,8 +1682,8 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       obj.hello = SessionHello.toJSON(message.body.value);
     } else if (message.body?.$case === "heartbeat") {
       obj.heartbeat = NodeUsage.toJSON(message.body.value);
-    } else if (message.body?.$case === "report") {
-      obj.report = AttemptReport.toJSON(message.body.value);
+    } else if (message.body?.$case === "reports") {
+      obj.reports = ReportBatch.toJSON(message.body.value);
     } else if (message.body?.$case === "log") {
       obj.log = LogReply.toJSON(message.body.value);
     }
@@ -1625,9 +1708,9 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         }
         break;
       }
-      case "report": {
+      case "reports": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
-          message.body = { $case: "report", value: AttemptReport.fromPartial(object.body.value) };
+          message.body = { $case: "reports", value: ReportBatch.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1838,6 +1921,73 @@ export const ReportAck: MessageFns<ReportAck> = {
     const message = createBaseReportAck();
     message.reportId = object.reportId ?? 0;
     message.stale = object.stale ?? false;
+    return message;
+  },
+};
+
+function createBaseAckBatch(): AckBatch {
+  return { acks: [] };
+}
+
+export const AckBatch: MessageFns<AckBatch> = {
+  encode(message: AckBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.acks) {
+      ReportAck.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AckBatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAckBatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.acks.push(ReportAck.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AckBatch {
+    return { acks: globalThis.Array.isArray(object?.acks) ? object.acks.map((e: any) => ReportAck.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: AckBatch): unknown {
+    const obj: any = {};
+    if (message.acks?.length) {
+      obj.acks = message.acks.map((e) => ReportAck.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AckBatch>, I>>(base?: I): AckBatch {
+    return AckBatch.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AckBatch>, I>>(object: I): AckBatch {
+    const message = createBaseAckBatch();
+    message.acks = object.acks?.map((e) => ReportAck.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2118,8 +2268,8 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "welcome":
         SessionWelcome.encode(message.body.value, writer.uint32(10).fork()).join();
         break;
-      case "ack":
-        ReportAck.encode(message.body.value, writer.uint32(18).fork()).join();
+      case "acks":
+        AckBatch.encode(message.body.value, writer.uint32(18).fork()).join();
         break;
       case "cancel":
         CancelAttempt.encode(message.body.value, writer.uint32(26).fork()).join();
@@ -2157,7 +2307,7 @@ export const SessionResponse: MessageFns<SessionResponse> = {
               break;
             }
 
-            message.body = { $case: "ack", value: ReportAck.decode(reader, reader.uint32()) };
+            message.body = { $case: "acks", value: AckBatch.decode(reader, reader.uint32()) };
             continue;
           }
           case 3: {
@@ -2192,8 +2342,8 @@ export const SessionResponse: MessageFns<SessionResponse> = {
     return {
       body: isSet(object.welcome)
         ? { $case: "welcome", value: SessionWelcome.fromJSON(object.welcome) }
-        : isSet(object.ack)
-        ? { $case: "ack", value: ReportAck.fromJSON(object.ack) }
+        : isSet(object.acks)
+        ? { $case: "acks", value: AckBatch.fromJSON(object.acks) }
         : isSet(object.cancel)
         ? { $case: "cancel", value: CancelAttempt.fromJSON(object.cancel) }
         : isSet(object.read)
@@ -2206,8 +2356,8 @@ export const SessionResponse: MessageFns<SessionResponse> = {
     const obj: any = {};
     if (message.body?.$case === "welcome") {
       obj.welcome = SessionWelcome.toJSON(message.body.value);
-    } else if (message.body?.$case === "ack") {
-      obj.ack = ReportAck.toJSON(message.body.value);
+    } else if (message.body?.$case === "acks") {
+      obj.acks = AckBatch.toJSON(message.body.value);
     } else if (message.body?.$case === "cancel") {
       obj.cancel = CancelAttempt.toJSON(message.body.value);
     } else if (message.body?.$case === "read") {
@@ -2228,9 +2378,9 @@ export const SessionResponse: MessageFns<SessionResponse> = {
         }
         break;
       }
-      case "ack": {
+      case "acks": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
-          message.body = { $case: "ack", value: ReportAck.fromPartial(object.body.value) };
+          message.body = { $case: "acks", value: AckBatch.fromPartial(object.body.value) };
         }
         break;
       }
