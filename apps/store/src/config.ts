@@ -53,6 +53,11 @@ export const storeConfig = Type.Object(
       maximum: 1 << 30,
       description: "Size at which a segment of small objects is followed by the next, in bytes.",
     }),
+    journalBytes: Type.Integer({
+      default: 64 << 20,
+      minimum: 1 << 10,
+      description: "Size at which a file of the journal is followed by the next, in bytes.",
+    }),
     graceMs: Type.Integer({
       default: 600_000,
       minimum: 0,

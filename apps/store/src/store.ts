@@ -18,6 +18,10 @@ import type { StoreConfig } from "./config.ts";
 import { beginEpoch } from "./epoch.ts";
 import { maxBodyBytes, storeApp } from "./app.ts";
 import { listenHttp } from "./http/listener.ts";
+import { takeCheckpoint } from "./journal/checkpoint.ts";
+import { Journal } from "./journal/journal.ts";
+import { Pump } from "./journal/pump.ts";
+import { recover } from "./journal/recover.ts";
 import { Collector } from "./lifecycle/collector.ts";
 import { Compactor } from "./lifecycle/compactor.ts";
 import { Lifecycle } from "./lifecycle/lifecycle.ts";
@@ -28,6 +32,9 @@ import { Objects } from "./objects/objects.ts";
 import { Readers } from "./objects/readers.ts";
 import { ObjectIndex } from "./objects/redis.ts";
 import { storeKeys, StoreScripts } from "./objects/scripts.ts";
+
+/** A checkpoint is taken when the journal has grown to this many files. */
+const checkpointFiles = 4;
 
 export interface StoreDeps {
   log: Log;
@@ -60,6 +67,10 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   const keys = storeKeys(new Keys(config.namespace));
   const epoch = await beginEpoch(redis, keys, dataDir);
   const scripts = new StoreScripts(redis, keys, epoch);
+  const journal = stack.use(await Journal.open(dataDir, config.journalBytes));
+  await recover(scripts, journal, clock.nowMs(), log);
+  const pump = stack.use(new Pump(scripts, journal, log));
+  scripts.reached = (generation) => pump.reached(generation);
   const readers = new Readers();
   const buckets = new Buckets(scripts, clock);
   const objects = new Objects({
@@ -104,6 +115,9 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     new Loop("collect", config.collectMs, log, async (signal) => {
       await collector.run(signal);
       await compactor.run(signal);
+      if ((await journal.tailBytes()) > config.journalBytes * checkpointFiles) {
+        await takeCheckpoint(scripts, journal, clock.nowMs());
+      }
     }),
   );
   log.info({ http: http.address, grpc: grpc.address, dataDir }, "the store is ready");

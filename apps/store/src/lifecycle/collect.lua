@@ -5,7 +5,7 @@
 -- ARGV: 1 guard  2 id  3 doomed since (ms) at the latest  4 fence
 -- Returns: {"ok", generation, or 0 if something keeps it}; or {"stale_fence"}.
 local id = ARGV[2]
-if ARGV[4] ~= "" and not fence_holds("collect", ARGV[4]) then return { "stale_fence" } end
+if live and not fence_holds("collect", ARGV[4]) then return { "stale_fence" } end
 local since = redis.call("ZSCORE", doomed, id)
 if not since or (live and tonumber(since) > tonumber(ARGV[3])) then return { "ok", 0 } end
 local record = parse(redis.call("HGET", objects, id))

@@ -19,17 +19,20 @@ local member, current, current_generation = lookup(names, key)
 local wrong = condition_fault(current, current_generation, ARGV[8], ARGV[9], ARGV[10])
 if wrong then return { "precondition", wrong } end
 
-local generation = change("op", "copy", "bucket", bucket, "key", key, "source", source, "now", now,
-  "id", ARGV[11], "attributes", ARGV[12])
-local id = source
-if ARGV[11] ~= "" then
+local id, generation = source, nil
+if ARGV[11] == "" then
+  generation = change("op", "copy", "bucket", bucket, "key", key, "source", source, "now", now)
+else
   id = ARGV[11]
-  if redis.call("HEXISTS", objects, id) == 0 then
-    local record = parse(redis.call("HGET", objects, source))
-    record.names, record.flags, record.bucket, record.key, record.attributes = 0, 0, "", "", ARGV[12]
-    each_chunk(record, use_chunk)
-    redis.call("HSET", objects, id, encode(record))
-  end
+  local record = parse(redis.call("HGET", objects, source))
+  record.names, record.flags, record.bucket, record.key, record.attributes = 0, 0, "", "", ARGV[12]
+  local locations = {}
+  each_chunk(record, function(hash) locations[#locations + 1] = use_chunk(hash) end)
+  local encoded = encode(record)
+  redis.call("HSET", objects, id, encoded)
+  -- To the journal it is a put: it can be replayed when the source is gone.
+  generation = change("op", "put", "bucket", bucket, "key", key, "id", id, "record", encoded,
+    "locations", table.concat(locations), "now", now)
 end
 if member then drop_name(names, member, current, bucket, key, now) end
 local record = parse(redis.call("HGET", objects, id))

@@ -11,7 +11,6 @@ import {
   copyBody,
   deleteBody,
   deleteListSchema,
-  listQuery,
   objectListSchema,
   objectSchema,
 } from "./schema.ts";
@@ -178,6 +177,24 @@ const nameParams = t.Object({
   "*": t.String({ description: "Key, percent-encoded; slashes may stand as they are." }),
 });
 const idParams = t.Object({ id: t.String({ description: "obj_…" }) });
+
+const listQuery = t.Object(
+  {
+    prefix: t.Optional(t.String({ description: "Only keys that start with this." })),
+    delimiter: t.Optional(
+      t.String({
+        description: "Roll up keys that share what stands before this behind the prefix.",
+      }),
+    ),
+    pageSize: t.Optional(
+      // Elysia's own: only that takes a number from the text of a query.
+      t.Integer({ minimum: 1, maximum: 1_000, description: "Default 1,000." }),
+    ),
+    pageToken: t.Optional(t.String({ description: "nextPageToken of the page before." })),
+    startAfter: t.Optional(t.String({ description: "Only keys behind this one." })),
+  },
+  { additionalProperties: false },
+);
 
 export function objectRoutes(objects: Objects, log: Log) {
   const named = (request: Request) => nameOfPath(rawOf(request).path);

@@ -1,7 +1,6 @@
 /** Shapes of objects on the wire; the same fields as store.proto's, in camelCase. */
 import { Type, type Static } from "@sinclair/typebox";
 import type { ObjectId } from "@spear/shared/ids.ts";
-import { t } from "elysia";
 
 export const objectSchema = Type.Object(
   {
@@ -46,24 +45,6 @@ export const objectListSchema = Type.Object(
     nextPageToken: Type.Optional(Type.String({ description: "Token for the next page." })),
   },
   { $id: "ObjectList" },
-);
-
-export const listQuery = Type.Object(
-  {
-    prefix: Type.Optional(Type.String({ description: "Only keys that start with this." })),
-    delimiter: Type.Optional(
-      Type.String({
-        description: "Roll up keys that share what stands before this behind the prefix.",
-      }),
-    ),
-    pageSize: Type.Optional(
-      // Elysia's own: only that takes a number from the text of a query.
-      t.Integer({ minimum: 1, maximum: 1_000, description: "Default 1,000." }),
-    ),
-    pageToken: Type.Optional(Type.String({ description: "nextPageToken of the page before." })),
-    startAfter: Type.Optional(Type.String({ description: "Only keys behind this one." })),
-  },
-  { additionalProperties: false },
 );
 
 const nameSchema = Type.Object(

@@ -1,0 +1,79 @@
+/**
+ * Bringing Redis and the journal together when the store starts: what Redis has
+ * lost is replayed, what the journal lacks is in Redis's stream and the pump
+ * moves it. `rebuild` does the first from nothing.
+ */
+import { Fault } from "@spear/shared/fault.ts";
+import type { Log } from "@spear/shared/log.ts";
+import type { StoreScripts } from "../objects/scripts.ts";
+import { takeCheckpoint } from "./checkpoint.ts";
+import type { Journal } from "./journal.ts";
+import { replay } from "./replay.ts";
+
+/** Errors: `unavailable` if Redis has none of the metadata that the journal knows. */
+export async function recover(
+  scripts: StoreScripts,
+  journal: Journal,
+  nowMs: number,
+  log: Log,
+): Promise<void> {
+  const { redis, keys } = scripts;
+  const known = Number((await scripts.call(redis.get(keys.generation))) ?? 0);
+  if (known === 0 && journal.last > 0) {
+    throw new Fault("unavailable", "Redis has none of this store's metadata", {
+      help: "check redisUrl and namespace; if Redis was lost, run: spear store rebuild",
+    });
+  }
+  const waiting = await scripts.call(redis.xrangeBuffer(keys.events, "-", "+"));
+  const events = new Map(
+    waiting.map(([id, flat]) => [Number(id.toString().split("-")[0]), Buffer.concat(flat)]),
+  );
+  const [first] = events.keys();
+  const from = Math.min(known, (await divergence(journal, events)) - 1);
+  if (from < journal.last) {
+    let replayed = 0;
+    for await (const record of journal.read(from)) {
+      await replay(scripts, record);
+      replayed++;
+    }
+    await scripts.call(redis.set(keys.generation, Math.max(known, journal.last)));
+    log.warn({ replayed, from }, "changes that Redis had lost were replayed");
+  } else if (known > journal.last && first !== journal.last + 1) {
+    // The journal was lost, or is older than Redis: it begins anew with all there is.
+    log.warn({ known, journal: journal.last }, "the journal has a gap; taking a checkpoint");
+    await takeCheckpoint(scripts, journal, nowMs);
+  }
+}
+
+/** The first generation of which Redis and the journal tell different things. */
+async function divergence(journal: Journal, events: ReadonlyMap<number, Buffer>): Promise<number> {
+  const [first] = events.keys();
+  if (first === undefined || first > journal.last) return Number.MAX_SAFE_INTEGER;
+  for await (const { generation, fields } of journal.read(first - 1)) {
+    const event = events.get(generation);
+    if (event === undefined) break;
+    const flat = [...fields].flatMap(([name, value]) => [Buffer.from(name), value]);
+    if (!Buffer.concat(flat).equals(event)) return generation;
+  }
+  return Number.MAX_SAFE_INTEGER;
+}
+
+/**
+ * Makes the metadata from the journal, into a Redis that has none.
+ * Errors: `conflict` if it has some. Returns how many records were replayed.
+ */
+export async function rebuild(scripts: StoreScripts, journal: Journal): Promise<number> {
+  const { redis, keys } = scripts;
+  if ((await scripts.call(redis.exists(keys.generation, keys.objects))) > 0) {
+    throw new Fault("conflict", "Redis has metadata of this store already", {
+      help: "start the Store; to rebuild it, remove its keys from Redis first",
+    });
+  }
+  let replayed = 0;
+  for await (const record of journal.read(0)) {
+    await replay(scripts, record);
+    replayed++;
+  }
+  await scripts.call(redis.set(keys.generation, journal.last));
+  return replayed;
+}
