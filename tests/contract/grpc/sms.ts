@@ -77,7 +77,7 @@ export const smsGrpc: Cases = {
       states: ["TASK_STATE_RUNNING"],
       runtime: "mock",
     });
-    expect((tasks as Json[]).map(({ id }) => id)).toEqual([running]);
+    expect((tasks as Json[]).map(({ id }) => id)).toContain(running);
   },
   "TaskService/CancelTask": async ({ world }) => {
     const taskId = await world.submit({ mock: { hang: true } });

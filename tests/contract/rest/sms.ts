@@ -25,7 +25,7 @@ export const smsRest: Cases = {
   "GET /v1/tasks": async ({ world, finished, running }) => {
     const list = async (query: Record<string, string>) =>
       (await world.ok("sms", "GET /v1/tasks", { query }))["tasks"] as Json[];
-    expect((await list({ state: "running" })).map(({ id }) => id)).toEqual([running]);
+    expect((await list({ state: "running" })).map(({ id }) => id)).toContain(running);
     expect((await list({ runtime: "process" })).map(({ id }) => id)).toContain(finished);
     expect(await list({ name: "nothing" })).toEqual([]);
     const page = await world.ok("sms", "GET /v1/tasks", { query: { pageSize: "1" } });
