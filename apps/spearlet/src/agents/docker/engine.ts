@@ -2,6 +2,7 @@
  * The connection to Docker Engine, and the one distinction that everything
  * here turns on: the engine answered that it won't, or it did not answer.
  */
+import type { Readable } from "node:stream";
 import Docker from "dockerode";
 import { AgentFailure } from "../agent.ts";
 
@@ -45,6 +46,11 @@ export function defaultSocketPath(environment: Readonly<Record<string, string | 
   return host.startsWith("unix://") ? host.slice("unix://".length) : "/var/run/docker.sock";
 }
 
+/** What is used of dockerode's own connection. */
+interface Modem {
+  dial(request: object, done: (error: Error | null, stream: Readable) => void): void;
+}
+
 const probeTimeoutMs = 5_000;
 
 export class Engine {
@@ -70,6 +76,29 @@ export class Engine {
       signal?.throwIfAborted();
       throw refusalOf(error) === undefined ? new EngineLost(this.socketPath, error) : error;
     }
+  }
+
+  /**
+   * What the log of a container holds now. As a stream, which dockerode offers only for
+   * logs that are followed; and not from attaching, which without a stream leaves an end
+   * open in the engine that blocks the container for good.
+   */
+  logSoFar(id: string): Promise<Readable> {
+    return this.call(
+      ({ modem }) =>
+        new Promise<Readable>((resolve, reject) => {
+          const request = {
+            path: `/containers/${id}/logs?`,
+            method: "GET",
+            isStream: true,
+            options: { stdout: true, stderr: true },
+            statusCodes: { 200: true, 404: "no such container", 500: "server error" },
+          };
+          (modem as Modem).dial(request, (error, stream) =>
+            error === null ? resolve(stream) : reject(error),
+          );
+        }),
+    );
   }
 
   /** Version of the engine; throws `EngineLost` after five seconds without an answer. */

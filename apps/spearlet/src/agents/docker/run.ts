@@ -5,8 +5,7 @@
  * earlier run of the SPEARlet started is followed in the same way.
  */
 import { constants } from "node:os";
-import type { Duplex, Readable } from "node:stream";
-import type { Container } from "dockerode";
+import type { Readable } from "node:stream";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { Failure, Usage } from "@spear/shared/task.ts";
 import { AgentFailure, type AgentExit, type RunningAttempt } from "../agent.ts";
@@ -191,13 +190,8 @@ export class ContainerRun implements RunningAttempt {
    */
   async #log(): Promise<Readable> {
     const { engine, output, logBytes, closed: abortSignal } = this.#deps;
-    const streams = { stdout: true, stderr: true, abortSignal };
-    const container = <T>(use: (container: Container) => Promise<T>) =>
-      engine.call((docker) => use(docker.getContainer(this.#id)));
     let mostLogged = 0;
-    const soFar = (await container((c) =>
-      c.attach({ ...streams, logs: true, hijack: true }),
-    )) as Duplex;
+    const soFar = await engine.logSoFar(this.#id);
     try {
       for await (const { bytes, frames } of demux(soFar)) {
         mostLogged += bytes.byteLength + frames * logOverheadBytes;
@@ -208,7 +202,8 @@ export class ContainerRun implements RunningAttempt {
     if (mostLogged > logBytes - longestMessageBytes) {
       await output.repeat("the engine's log is full: what it still has is output again");
     }
-    return (await container((c) => c.logs({ ...streams, follow: true }))) as Readable;
+    const streams = { stdout: true, stderr: true, follow: true, abortSignal } as const;
+    return (await engine.call((docker) => docker.getContainer(this.#id).logs(streams))) as Readable;
   }
 
   #throwIfClosed(): void {

@@ -61,3 +61,8 @@ export async function newAttempt(
     ...rest,
   } satisfies AttemptContext;
 }
+
+/** Resolves once the condition holds; the test's timeout is the limit. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await Bun.sleep(5);
+}
