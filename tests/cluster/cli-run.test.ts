@@ -1,12 +1,15 @@
 /** `spear run`, `task`, `node`, `object` and `bucket` against a cluster of two nodes. */
 import type { Node } from "@spear/shared/node.ts";
 import type { Task } from "@spear/shared/task.ts";
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
 import { processesWith, spearCommand, startDev, until, type Dev } from "./spear.ts";
+
+// Whole clusters start here; on a loaded machine that takes its time.
+setDefaultTimeout(120_000);
 
 let dev: Dev;
 let directory: string;
