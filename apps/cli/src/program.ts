@@ -3,11 +3,13 @@ import { Command } from "commander";
 import { addBucket } from "./bucket.ts";
 import { addDemo } from "./demo.ts";
 import { addDev } from "./dev.ts";
+import { addJob } from "./job.ts";
 import { addNode } from "./node.ts";
 import { addObject } from "./object.ts";
 import { addRun } from "./run.ts";
 import { programs } from "./serve.ts";
 import { addGlobalOptions } from "./session.ts";
+import { addSubmit } from "./submit.ts";
 import { addTask } from "./task.ts";
 import { addVersion, version } from "./version.ts";
 
@@ -23,6 +25,8 @@ export function createProgram(): Command {
   addDemo(program);
   addDev(program);
   addRun(program);
+  addSubmit(program);
+  addJob(program);
   addTask(program);
   addNode(program);
   addObject(program);

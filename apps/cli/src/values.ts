@@ -5,45 +5,21 @@
  */
 import { isId, type IdKind } from "@spear/shared/ids.ts";
 import { Fault } from "@spear/shared/fault.ts";
+import { durationMs, sizeBytes } from "@spear/shared/units.ts";
 import { InvalidArgumentError } from "commander";
-
-const durations: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
 
 /** `30s`, `1.5h`, `250ms` → milliseconds. */
 export function parseDurationMs(text: string): number {
-  const found = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
-  const scale = durations[found?.[2] ?? ""];
-  if (scale === undefined) throw new InvalidArgumentError("Write it as 250ms, 30s, 5m, 2h or 1d.");
-  return Math.round(Number(found?.[1]) * scale);
+  const ms = durationMs(text);
+  if (Number.isNaN(ms)) throw new InvalidArgumentError("Write it as 250ms, 30s, 5m, 2h or 1d.");
+  return ms;
 }
-
-const sizes: Readonly<Record<string, number>> = {
-  "": 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-};
 
 /** `64Mi`, `1.5G`, `1024` → bytes. */
 export function parseBytes(text: string): number {
-  const found = /^(\d+(?:\.\d+)?)([kKMGT]i?|)B?$/.exec(text);
-  const unit = found?.[2] === "K" ? "k" : (found?.[2] ?? "none");
-  const scale = sizes[unit];
-  if (scale === undefined) {
-    throw new InvalidArgumentError("Write it as 1024, 64Mi, 512M, 1.5Gi or 2G.");
-  }
-  return Math.round(Number(found?.[1]) * scale);
+  const bytes = sizeBytes(text);
+  if (!Number.isNaN(bytes)) return bytes;
+  throw new InvalidArgumentError("Write it as 1024, 64Mi, 512M, 1.5Gi or 2G.");
 }
 
 /** A whole number that is not negative. */

@@ -104,7 +104,8 @@ export const JobFile = Type.Object(
 );
 export type JobFile = Static<typeof JobFile>;
 
-type Params = Record<string, string | number | boolean>;
+/** Parameters with their values as text, as they go into strings. */
+type Params = Readonly<Record<string, string>>;
 
 function bad(field: string, said: string, help?: string): Fault {
   return new Fault("invalid_argument", `${field}: ${said}`, {
@@ -128,23 +129,19 @@ export function parseJobFile(text: string, path: string): unknown {
   }
 }
 
-/** A value given as text, as the type of its default. */
-function typed(name: string, text: string, fallback: unknown): string | number | boolean {
+/** Checks that a value given as text is of its default's type. */
+function checkGiven(name: string, text: string, fallback: unknown): void {
   const field = `params.${name}`;
-  if (typeof fallback === "number") {
-    const value = Number(text);
-    if (text.trim() === "" || !Number.isFinite(value)) throw bad(field, `"${text}" is no number`);
-    return value;
+  if (typeof fallback === "number" && (text.trim() === "" || !Number.isFinite(Number(text)))) {
+    throw bad(field, `"${text}" is no number`);
   }
-  if (typeof fallback === "boolean") {
-    if (text === "true" || text === "false") return text === "true";
+  if (typeof fallback === "boolean" && text !== "true" && text !== "false") {
     throw bad(field, `"${text}" is neither true nor false`);
   }
-  return text;
 }
 
 /** The parameters' values: those given, else the defaults. */
-function paramsOf(declared: unknown, given: Readonly<Record<string, string>>): Params {
+function paramsOf(declared: unknown, given: Params): Params {
   const defaults = check(Type.Optional(JobFile.properties.params), declared ?? {}, "params") ?? {};
   const unknown = Object.keys(given).find((name) => !Object.hasOwn(defaults, name));
   if (unknown !== undefined) {
@@ -155,15 +152,38 @@ function paramsOf(declared: unknown, given: Readonly<Record<string, string>>): P
       known === "" ? "it has none" : `it has ${known}`,
     );
   }
-  const params: Params = {};
+  const params: Record<string, string> = {};
   for (const [name, fallback] of Object.entries(defaults)) {
     const text = given[name];
-    if (text !== undefined) params[name] = typed(name, text, fallback);
-    else if (fallback === null)
+    if (text === undefined && fallback === null) {
       throw bad(`params.${name}`, "has no default", `give it with -p ${name}=VALUE`);
-    else params[name] = fallback;
+    }
+    if (text !== undefined) checkGiven(name, text, fallback);
+    params[name] = text ?? String(fallback);
   }
   return params;
+}
+
+/** The document with text made a number or a boolean where the schema wants one. */
+function typed(schema: TSchema, value: unknown): unknown {
+  if (typeof value === "string") {
+    const wanted: unknown = schema["type"];
+    if (wanted === "boolean" && (value === "true" || value === "false")) return value === "true";
+    const numeric = wanted === "number" || wanted === "integer";
+    return numeric && value.trim() !== "" && Number.isFinite(Number(value)) ? Number(value) : value;
+  }
+  if (typeof value !== "object" || value === null) return value;
+  const items = schema["items"] as TSchema | undefined;
+  if (Array.isArray(value))
+    return items === undefined ? value : value.map((item) => typed(items, item));
+  const properties = (schema["properties"] ?? {}) as Record<string, TSchema>;
+  const [others] = Object.values((schema["patternProperties"] ?? {}) as Record<string, TSchema>);
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) => {
+      const rule = properties[name] ?? others;
+      return [name, rule === undefined ? item : typed(rule, item)];
+    }),
+  );
 }
 
 /** The document with every `${param.NAME}` replaced. */
@@ -224,16 +244,13 @@ export function fileFault(fault: Fault): Fault {
  * The spec that a job file asks for. `given` are parameters as on a command line.
  * Throws `invalid_argument` with the path in the file.
  */
-export function jobFromFile(
-  document: unknown,
-  given: Readonly<Record<string, string>> = {},
-): JobSpec {
+export function jobFromFile(document: unknown, given: Params = {}): JobSpec {
   if (typeof document !== "object" || document === null || Array.isArray(document)) {
     throw new Fault("invalid_argument", "the job is no mapping with name and tasks");
   }
   const { params: declared, ...rest } = document as Record<string, unknown>;
   const params = paramsOf(declared, given);
-  const file = check(JobFile, withParams(rest, params));
+  const file = check(JobFile, typed(JobFile, withParams(rest, params)));
   const spec = {
     ...canonical(file),
     tasks: Object.fromEntries(
@@ -246,9 +263,7 @@ export function jobFromFile(
         },
       ]),
     ),
-    ...(Object.keys(params).length === 0
-      ? {}
-      : { params: Object.fromEntries(Object.entries(params).map(([k, v]) => [k, String(v)])) }),
+    ...(Object.keys(params).length === 0 ? {} : { params }),
   };
   try {
     return checkJobSpec(spec, "");

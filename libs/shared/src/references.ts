@@ -6,17 +6,13 @@
 const references = /\$?\$\{((?:index|replica)|(?:param|tasks)\.[^{}]*)\}/g;
 
 /** What a reference stands for; undefined leaves it as it is. */
-export type Lookup = (reference: string) => string | number | boolean | undefined;
+export type Lookup = (reference: string) => string | undefined;
 
-/** Replaces references. One that is the whole text gives its value, of whatever type. */
-export function substitute(text: string, lookup: Lookup): string | number | boolean {
-  const whole = /^\$\{([^{}]*)\}$/.exec(text)?.[1];
-  if (whole !== undefined && text.replace(references, "") === "") return lookup(whole) ?? text;
-  return text.replace(references, (found, reference: string) => {
-    if (found.startsWith("$$")) return found;
-    const value = lookup(reference);
-    return value === undefined ? found : String(value);
-  });
+/** Replaces references; the text of one is never looked at again. */
+export function substitute(text: string, lookup: Lookup): string {
+  return text.replace(references, (found, reference: string) =>
+    found.startsWith("$$") ? found : (lookup(reference) ?? found),
+  );
 }
 
 /** `$${index}` → `${index}`: done last, when everything else was replaced. */

@@ -35,7 +35,7 @@ export const ms = (description: string, maximum = 365 * 86_400_000) =>
 const argument = Type.String({
   maxLength: 128 * 1024,
   pattern: "^[^\\u0000]*$",
-  errorMessage: "must not hold NUL and be at most 128 KiB",
+  errorMessage: "must be a text of at most 128 KiB without NUL",
 });
 
 export const relativePath = words(

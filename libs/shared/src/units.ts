@@ -9,6 +9,7 @@ const durations: Readonly<Record<string, number>> = {
 const sizes: Readonly<Record<string, number>> = {
   "": 1,
   k: 1e3,
+  K: 1e3,
   M: 1e6,
   G: 1e9,
   T: 1e12,
@@ -19,7 +20,7 @@ const sizes: Readonly<Record<string, number>> = {
 };
 
 export const durationPattern = "^\\d+(\\.\\d+)?(ms|s|m|h|d)$";
-export const sizePattern = "^\\d+(\\.\\d+)?(k|M|G|T|Ki|Mi|Gi|Ti)?B?$";
+export const sizePattern = "^\\d+(\\.\\d+)?([kKMGT]|[KMGT]i)?B?$";
 
 /** `30s`, `1.5h`, `250ms` → milliseconds; NaN if it is no duration. */
 export function durationMs(text: string): number {

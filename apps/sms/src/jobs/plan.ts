@@ -46,7 +46,7 @@ function bad(field: string, said: string, help?: string): Fault {
 /** `text` as the replica with that index has it. */
 function indexed(text: string, index: number): string {
   return unescaped(
-    String(substitute(text, (reference) => (reference === "index" ? String(index) : undefined))),
+    substitute(text, (reference) => (reference === "index" ? String(index) : undefined)),
   );
 }
 
@@ -94,7 +94,7 @@ class Template {
           if (!reference.startsWith("tasks.")) return undefined;
           return this.#objects(reference, path, index).join(" ");
         });
-        return unescaped(String(replaced));
+        return unescaped(replaced);
       },
       this.#root,
     ) as TaskTemplate;
@@ -114,9 +114,7 @@ class Template {
     }
     return objects.map((object, replica) => ({
       object,
-      path: String(
-        substitute(input.path, (name) => (name === "replica" ? String(replica) : undefined)),
-      ),
+      path: substitute(input.path, (name) => (name === "replica" ? String(replica) : undefined)),
     }));
   }
 
