@@ -7,9 +7,8 @@ import { storeApp, type StoreServices } from "@spear/store/app.ts";
 
 /** Stands for services: making routes calls none of them. */
 function uncalled<T>(): T {
-  return new Proxy({ log: silentLog } as object, {
-    get: (target, name) => Reflect.get(target, name) ?? uncalled(),
-  }) as T;
+  const target: Record<string | symbol, unknown> = { log: silentLog };
+  return new Proxy(target, { get: (_, name) => target[name] ?? uncalled() }) as T;
 }
 
 /** Program → its document. */

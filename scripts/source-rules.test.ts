@@ -31,6 +31,8 @@ test("what is no key passes", () => {
   ]) {
     expect(sourceFindings("apps/sms/src/tasks/redis.ts", redis + line)).toEqual([]);
   }
+  const json = `redis.call('HSET', key, 'failure', '{"code":"x","message":"' .. m .. '"}')`;
+  expect(sourceFindings("apps/sms/src/jobs/stop.lua", json)).toEqual([]);
   expect(sourceFindings("apps/sms/src/tasks/http.ts", 'const key = "a:b";')).toEqual([]);
   expect(sourceFindings("libs/shared/src/redis/keys.ts", `${redis}"a:b"`)).toEqual([]);
 });

@@ -9,17 +9,36 @@ import { join } from "node:path";
 
 const keysFile = "libs/shared/src/redis/keys.ts";
 
-/** How a key is spelled; a colon within a hash's field is none. */
+const literal = /'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`/g;
+
+/** How a literal spells a key; a colon within a hash's field or within JSON is none. */
 const spellings = [
-  // A joiner: ':' or ":meta", but not where an address is taken apart.
-  /(?<!(?:ndexOf|split|With)\()(["'`]):[\w$-]*\1/g,
+  // A joiner: ':' or ":meta".
+  /^:[\w$-]*$/,
   // `${prefix}:${id}`, but not a host and its port.
-  /`[^`\s/]*\}:(?![^`]*[pP]ort\}`)[^`\s/]*`/g,
+  /^[^\s/]*\}:(?!.*[pP]ort\}$)[^\s/]*$/,
   // "spear:seq" or "{spear}:seq".
-  /(["'`])(?:spear:|\{[^\s"'`]*\}:)[^\s"'`]*\1/g,
-  // redis.call('GET', 'task:…
-  /redis\.p?call\(\s*["']\w+["'],\s*["'][^"']*:[^"']*["']/g,
+  /^(?:spear:|\{\S*\}:)\S*$/,
 ];
+/** What stands before a literal that takes an address apart, or before a key in Lua. */
+const takesApart = /(?:ndexOf|split|With)\($/;
+const calls = /redis\.p?call\(\s*["']\w+["'],\s*$/;
+
+/** The keys that a line spells. */
+function keysIn(line: string): string[] {
+  return [...line.matchAll(literal)]
+    .filter(({ 0: text, index }) => {
+      const before = line.slice(0, index);
+      const said = text.slice(1, -1);
+      if (takesApart.test(before)) return false;
+      return (
+        spellings.some((spelling) => spelling.test(said)) ||
+        (calls.test(before) && said.includes(":"))
+      );
+    })
+    .map(([text]) => text);
+}
+
 const talksToRedis = /from "(?:ioredis|bullmq|@spear\/shared\/redis\/)/;
 
 const skipped = /\b(?:test|it|describe)\.(?:skip|only|todo|skipIf|todoIf|if)\b/;
@@ -37,9 +56,9 @@ export function sourceFindings(path: string, source: string): string[] {
   if (path === keysFile || !(lua || talksToRedis.test(source))) return [];
   const comment = lua ? /--.*$/ : /^\s*(?:\*|\/\*|\/\/).*$/;
   return lines.flatMap((line, index) =>
-    spellings
-      .flatMap((spelling) => line.replace(comment, "").match(spelling) ?? [])
-      .map((text) => at(index, `${text} spells a Redis key, which only ${keysFile} may`)),
+    keysIn(line.replace(comment, "")).map((text) =>
+      at(index, `${text} spells a Redis key, which only ${keysFile} may`),
+    ),
   );
 }
 

@@ -66,8 +66,10 @@ describe.each([...programs])("%s", (program) => {
   });
 
   test("every method of the list exists", () => {
-    const all = programs.flatMap((each) => grpcMethods(each).map((name) => fullName(each, name)));
-    expect(unimplementedMethods.filter((name) => !all.includes(name))).toEqual([]);
+    const all = new Set(
+      programs.flatMap((each) => grpcMethods(each).map((name) => fullName(each, name))),
+    );
+    expect(unimplementedMethods.filter((name) => !all.has(name))).toEqual([]);
   });
 
   test("reflection lists what the program serves", async () => {

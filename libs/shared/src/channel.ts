@@ -48,7 +48,7 @@ export class Channel<T> implements AsyncIterable<T> {
         yield item;
       }
       if (this.#closed) {
-        if (this.#failure !== undefined) throw this.#failure;
+        if (this.#failure !== undefined) throw this.#failure as Error;
         return;
       }
       await new Promise<void>((resolve) => {

@@ -43,7 +43,9 @@ function telling(errors: Iterable<ValueError>): ValueError | undefined {
 function choices(rules: readonly TSchema[]): string {
   const literals = rules.flatMap((rule) => ("const" in rule ? [String(rule["const"])] : []));
   if (literals.length === rules.length) return `must be one of ${literals.join(", ")}`;
-  const types = rules.filter((rule) => rule["format"] === undefined).map((rule) => rule["type"]);
+  const types = rules
+    .filter((rule) => rule["format"] === undefined)
+    .map((rule) => String(rule["type"]));
   return `expected ${[...new Set(types)].join(" or ")}`;
 }
 

@@ -55,7 +55,7 @@ function compareElement(given: TSchema, element: Element, path: string): string[
     const names = namesOf(element.enum);
     return literals?.join() === names.join()
       ? []
-      : [`${path}: ${literals?.join()} is not ${names}`];
+      : [`${path}: ${literals?.join()} is not ${names.join()}`];
   }
   const wanted = element.scalar === undefined ? undefined : scalarTypes[element.scalar];
   const said = literals === undefined ? (schema["type"] as string) : "string";

@@ -45,7 +45,8 @@ export function parseCommandLine<S extends TObject>(
   const properties = Object.entries(program.config.properties);
   const byFlag = new Map(properties.map(([property]) => [name(property), property]));
   for (const [alias, property] of Object.entries(aliases)) byFlag.set(alias, property);
-  const type = (property: string) => (program.config.properties[property] as TSchema)["type"];
+  const type = (property: string) =>
+    (program.config.properties[property] as TSchema)["type"] as unknown;
   const { values } = parse(argv, {
     help: { type: "boolean", short: "h" },
     config: { type: "string" },

@@ -8,12 +8,12 @@ const bucket = "contract";
 const store = (world: World, method: string, request: Json) =>
   world.unary("store", `ObjectStore/${method}`, request);
 
-/** Puts an object, a letter a message. */
+/** Puts an object, a character a message. */
 async function put(world: World, key: string, text: string): Promise<Json> {
   await store(world, "CreateBucket", { name: bucket, ifAbsent: true });
   return world.upload("store", "ObjectStore/PutObject", [
     { header: { bucket, key } },
-    ...[...text].map((letter) => ({ data: Buffer.from(letter).toString("base64") })),
+    ...text.split("").map((letter) => ({ data: Buffer.from(letter).toString("base64") })),
   ]);
 }
 

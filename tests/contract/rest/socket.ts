@@ -5,10 +5,10 @@ import type { Json } from "../world.ts";
 export function firstMessage(url: string): Promise<Json> {
   const { promise, resolve, reject } = Promise.withResolvers<Json>();
   const socket = new WebSocket(url.replace("http:", "ws:"));
-  socket.onmessage = ({ data }) => {
+  socket.addEventListener("message", ({ data }) => {
     resolve(JSON.parse(String(data)) as Json);
     socket.close();
-  };
-  socket.onerror = () => reject(new Error(`${url} can't be opened`));
+  });
+  socket.addEventListener("error", () => reject(new Error(`${url} can't be opened`)));
   return promise;
 }

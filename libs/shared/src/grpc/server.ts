@@ -235,7 +235,7 @@ export async function startGrpc(
     "grpc.max_receive_message_length": 4 << 20,
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 10_000,
-  } as ConstructorParameters<typeof Server>[0]);
+  });
   const standard = new Handlers(log);
   const names = services.map(({ definition }) => serviceName(definition));
   const all = [

@@ -175,7 +175,7 @@ function described(app: AnyElysia, info: OpenApi["info"]): AnyElysia {
       opens ? "GET" : method,
       path.replace(/\*$/, ":key"),
       () => undefined,
-      shown as Parameters<AnyElysia["route"]>[3] & object,
+      shown as object,
     );
   }
   return copy;

@@ -26,12 +26,12 @@ interface Schemas {
  * was refused. This finds which, as `query.pageSize`.
  */
 function refusedField(failed: FailedRequest, app: AnyElysia): string | undefined {
-  const { hooks } =
-    app.routes.find(
-      ({ method, path }) => path === failed.route && method === failed.request.method,
-    ) ?? {};
+  const found = app.routes.find(
+    ({ method, path }) => path === failed.route && method === failed.request.method,
+  );
+  const schemas = found?.hooks as Schemas | undefined;
   for (const part of ["params", "query"] as const) {
-    const rules = (hooks as Schemas | undefined)?.[part]?.properties ?? {};
+    const rules = schemas?.[part]?.properties ?? {};
     const values = (failed[part] ?? {}) as Record<string, unknown>;
     const refused = Object.entries(rules).find(([name, rule]) => {
       if (values[name] === undefined) return false;
