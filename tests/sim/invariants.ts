@@ -4,8 +4,8 @@
  */
 import type { Node } from "@spear/shared/node.ts";
 import { isPlaced, isTerminal, type TaskState, transitions } from "@spear/shared/state.ts";
-import type { Event, Task, TaskSpec } from "@spear/shared/task.ts";
-import { needOf } from "../../apps/sms/src/tasks/record.ts";
+import type { Event, Task } from "@spear/shared/task.ts";
+import type { Need } from "../../apps/sms/src/tasks/record.ts";
 
 /** What the events say of a task. */
 interface Replayed {
@@ -66,13 +66,12 @@ export class Replay {
   }
 }
 
-/** What is wrong with what is reserved on a node, given the tasks that hold room there (T4). */
-export function brokenRoom(node: Node, held: readonly { id: string; spec: TaskSpec }[]): string[] {
-  const needs = held.map(({ spec }) => needOf(spec));
+/** What is wrong with what is reserved on a node, given the needs of those that hold room there (T4). */
+export function brokenRoom(node: Node, needs: readonly Need[]): string[] {
   const sums = {
     cpu: needs.reduce((sum, need) => sum + need.cpuMilli, 0) / 1000,
     memoryBytes: needs.reduce((sum, need) => sum + need.memoryBytes, 0),
-    slots: held.length,
+    slots: needs.length,
   };
   const broken: string[] = [];
   for (const what of ["cpu", "memoryBytes", "slots"] as const) {

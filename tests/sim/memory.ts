@@ -20,7 +20,7 @@ export const numberAt = (fields: Fields, name: string): number => Number(fields.
 const lostEvery = 100;
 
 /** "gpu=1 fpga=2" → pairs. */
-function extrasOf(text: string): [name: string, count: number][] {
+export function extrasOf(text: string): [name: string, count: number][] {
   return [...text.matchAll(/([\w-]+)=(\d+)/g)].map(([, name, count]) => [
     name as string,
     Number(count),

@@ -104,8 +104,15 @@ async function* session(
       current.send({ $case: "cancel", value: { taskId: event.taskId, attempt: event.attempt } });
     }
   });
+  const tellWishes = async () => {
+    // Wishes from while it had no session; later ones come as events.
+    for (const value of await nodes.cancelWishes(nodeId)) current.send({ $case: "cancel", value });
+  };
   log.info({ nodeId, held: held.length, disowned: disowned.length }, "session opened");
-  const reading = readAll(deps, current, incoming, context.signal).then(
+  const reading = Promise.all([
+    readAll(deps, current, incoming, context.signal),
+    tellWishes(),
+  ]).then(
     () => current.close(),
     (error: unknown) => current.close(Fault.from(error)),
   );

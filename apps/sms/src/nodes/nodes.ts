@@ -106,6 +106,14 @@ export class Nodes {
     return disowned;
   }
 
+  /** Attempts on the node that somebody wants to end: what it was told before may not have come. */
+  async cancelWishes(id: NodeId): Promise<HeldAttempt[]> {
+    const records = await this.#tasks.getMany(await this.#tasks.heldBy(id));
+    return records
+      .filter(({ task }) => task.cancelRequested && task.nodeId === id)
+      .map(({ task }) => ({ taskId: task.id, attempt: task.attempt }));
+  }
+
   /** Renews a lease. Throws `node_not_found`, `stale_incarnation`, or `conflict` if it was given up. */
   async heartbeat(id: NodeId, incarnation: string, usage: NodeUsage | undefined): Promise<void> {
     const code = await this.#records.heartbeat(

@@ -1,0 +1,314 @@
+/**
+ * A SPEARlet as SMS sees one: it takes attempts from its queue, claims each before
+ * it starts, keeps reports until they are acknowledged, also across a crash, and
+ * connects to some SMS for ever. It runs nothing.
+ */
+import { taskStateToProto } from "@spear/proto/enums.ts";
+import type { AttemptReport } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import type { NodeId, TaskId } from "@spear/shared/ids.ts";
+import { type AttemptJob, attemptJobId } from "@spear/shared/queue.ts";
+import type { TaskState } from "@spear/shared/state.ts";
+import { type Cluster, heartbeatMs, type SimSms } from "./sms.ts";
+import { Process } from "./world.ts";
+
+const resendMs = 2_000;
+const answerMs = 1_500;
+/** How long a silent connection is believed in, in milliseconds. */
+const keepAliveMs = 4_000;
+
+interface Held {
+  job: AttemptJob;
+  /** Somebody wants it to end. */
+  cancelled: boolean;
+}
+
+export class SimNode {
+  readonly process: Process;
+  readonly zone: string;
+  readonly slots: number;
+  readonly #cluster: Cluster;
+  readonly #nodeFault: number;
+  /** On its disk: its id and the exits that were not acknowledged. */
+  id: NodeId | undefined;
+  readonly #journal = new Map<string, AttemptReport>();
+  /** In its memory: what it has claimed and what it runs. */
+  readonly #claims = new Map<string, Held>();
+  readonly #running = new Map<string, Held>();
+  #incarnation = "";
+  /** Counts its connections; a message of an older one is nobody's. */
+  #connection = 0;
+  #sms: SimSms | undefined;
+  #heardMs = 0;
+
+  constructor(cluster: Cluster, number: number, nodeFault: number) {
+    this.process = new Process(cluster.world, `node${number}`);
+    this.zone = number % 4 === 0 ? "us" : "eu";
+    this.slots = 2 + (number % 3);
+    this.#cluster = cluster;
+    this.#nodeFault = nodeFault;
+  }
+
+  start(): void {
+    this.process.begin();
+    this.#incarnation = `${this.process.name} run ${this.process.life}`;
+    this.#connect();
+    this.#beat();
+    this.#resendLater();
+    if (this.id !== undefined) this.#cluster.queues.of(this.id).onJob = () => this.#pullSoon();
+  }
+
+  crash(): void {
+    const { process, id } = this;
+    process.end();
+    this.#claims.clear();
+    this.#running.clear();
+    if (id === undefined) return;
+    const queue = this.#cluster.queues.of(id);
+    queue.onJob = () => undefined;
+    queue.stall(process);
+    const [sms, connection, incarnation] = [this.#sms, this.#connection, this.#incarnation];
+    this.#sms = undefined;
+    sms?.process.after(this.#cluster.world.random.between(2, 50), () =>
+      sms.sessionBroke(this, connection, id, incarnation),
+    );
+  }
+
+  /** The other end died, or went away for long. */
+  hangUp(sms: SimSms, connection: number): void {
+    this.process.after(this.#cluster.world.random.between(2, 50), () => {
+      if (this.#sms === sms && this.#connection === connection) this.#connect();
+    });
+  }
+
+  /** Registers and says hello to any SMS; again after a while if that led nowhere. */
+  #connect(): void {
+    const { world, replicas } = this.#cluster;
+    const connection = ++this.#connection;
+    const [old, id, incarnation] = [this.#sms, this.id, this.#incarnation];
+    this.#sms = undefined;
+    if (old !== undefined && id !== undefined)
+      old.process.after(keepAliveMs, () => old.sessionBroke(this, connection - 1, id, incarnation));
+    const retry = () => {
+      if (this.#connection === connection) this.#connect();
+    };
+    this.process.after(answerMs, () => {
+      if (this.#sms === undefined) retry();
+    });
+    const sms = world.random.pick(replicas);
+    sms.call(
+      this.process,
+      async ({ nodes }) => {
+        const registered = await nodes.register({
+          id: this.id,
+          name: this.process.name,
+          incarnation,
+          httpAddress: "",
+          grpcAddress: this.process.name,
+          capacity: { cpu: 4, memoryBytes: 2 ** 30, slots: this.slots, extras: { gpu: 1 } },
+          labels: { zone: this.zone },
+          runtimes: [{ name: "mock", version: "" }],
+          facts: { hostname: "", os: "", arch: "", version: "", pid: 0, killMethod: "" },
+        });
+        return () => {
+          // An answer that comes twice must not make two nodes of one.
+          this.id ??= registered;
+          this.#cluster.queues.of(this.id).onJob = () => this.#pullSoon();
+          if (this.#connection === connection) this.#hello(sms, connection, retry);
+        };
+      },
+      retry,
+    );
+  }
+
+  #hello(sms: SimSms, connection: number, retry: () => void): void {
+    const id = this.id as NodeId;
+    const held = [...this.#running.values(), ...this.#journal.values()].map((one) => {
+      const { taskId, attempt } = "job" in one ? one.job : one;
+      return { taskId, attempt };
+    });
+    sms.call(
+      this.process,
+      async ({ nodes }) => {
+        const disowned = await nodes.hello(id, this.#incarnation, held);
+        sms.openSession(this, connection, id);
+        return () => {
+          if (this.#connection !== connection || this.#sms !== undefined) return;
+          this.#sms = sms;
+          this.#heardMs = this.process.nowMs();
+          for (const { taskId, attempt } of disowned) this.#forget(taskId as TaskId, attempt);
+          this.#resend();
+          this.#pullSoon();
+        };
+      },
+      retry,
+    );
+  }
+
+  /** Heartbeats, and an end to a connection over which nothing has come for long. */
+  #beat(): void {
+    this.process.after(heartbeatMs, () => this.#beat());
+    const [sms, id, connection] = [this.#sms, this.id, this.#connection];
+    if (sms === undefined || id === undefined) return;
+    if (this.process.nowMs() - this.#heardMs > keepAliveMs) {
+      this.#connect();
+      return;
+    }
+    const failed = () => {
+      if (this.#connection === connection) this.#connect();
+    };
+    sms.call(
+      this.process,
+      async ({ nodes }) => {
+        if (!sms.hasSession(this, connection)) return failed;
+        await nodes.heartbeat(id, this.#incarnation, undefined);
+        return () => {
+          this.#heardMs = this.process.nowMs();
+        };
+      },
+      failed,
+    );
+  }
+
+  #resendLater(): void {
+    this.process.after(resendMs, () => {
+      this.#resend();
+      this.#pullSoon();
+      this.#resendLater();
+    });
+  }
+
+  #resend(): void {
+    for (const { job } of this.#claims.values()) this.#claim(job);
+    for (const report of this.#journal.values()) this.#send(report);
+  }
+
+  #pullSoon(): void {
+    this.process.after(this.#cluster.world.random.next() * 2, () => this.#pull());
+  }
+
+  #pull(): void {
+    if (this.id === undefined || this.#cluster.redis.away) return;
+    const queue = this.#cluster.queues.of(this.id);
+    while (this.#claims.size + this.#running.size < this.slots) {
+      const job = queue.take();
+      if (job === undefined) return;
+      const key = attemptJobId(job.taskId, job.attempt);
+      if (this.#claims.has(key) || this.#running.has(key)) continue;
+      if (this.#journal.has(key)) {
+        queue.done(job);
+        continue;
+      }
+      if (this.#cluster.world.random.chance(this.#nodeFault)) {
+        this.#refuse(key, job);
+        continue;
+      }
+      this.#claims.set(key, { job, cancelled: false });
+      this.#claim(job);
+    }
+  }
+
+  #refuse(key: string, job: AttemptJob): void {
+    const { taskId, attempt } = job;
+    const failure = { code: "input_missing", message: "an input is missing" };
+    const body = { $case: "refusal" as const, value: { failure } };
+    const report: AttemptReport = { reportId: 0, taskId, attempt, atMs: 0, body };
+    this.#journal.set(key, report);
+    this.#cluster.queues.of(this.id as NodeId).done(job);
+    this.#send(report);
+  }
+
+  #claim({ taskId, attempt }: AttemptJob): void {
+    this.#send({ reportId: 0, taskId, attempt, atMs: 0, body: { $case: "claim", value: {} } });
+  }
+
+  #send(report: AttemptReport): void {
+    const [sms, id, connection] = [this.#sms, this.id, this.#connection];
+    if (sms === undefined || id === undefined) return;
+    const { network } = this.#cluster;
+    network.send(this.process, sms.process, () => {
+      void sms.takeReport(this, connection, id, report, (stale) =>
+        network.send(sms.process, this.process, () => {
+          this.#heardMs = this.process.nowMs();
+          if (report.body?.$case === "claim") this.#claimAnswered(report, stale);
+          else this.#journal.delete(attemptJobId(report.taskId as TaskId, report.attempt));
+        }),
+      );
+    });
+  }
+
+  #claimAnswered({ taskId, attempt }: AttemptReport, stale: boolean): void {
+    const key = attemptJobId(taskId as TaskId, attempt);
+    const held = this.#claims.get(key);
+    if (held === undefined) return;
+    this.#claims.delete(key);
+    if (stale) {
+      this.#cluster.queues.of(this.id as NodeId).done(held.job);
+      this.#pullSoon();
+      return;
+    }
+    this.#cluster.redis.checker.started(taskId, attempt);
+    this.#running.set(key, held);
+    const { mock } = held.job.spec;
+    if (mock?.hang === true && !held.cancelled) return;
+    const runMs = held.cancelled ? 0 : (mock?.sleepMs ?? 0);
+    this.process.after(runMs, () => {
+      if (this.#running.get(key) === held) this.#end(key, held, outcomeOf(held));
+    });
+  }
+
+  #end(key: string, { job }: Held, state: TaskState): void {
+    const { taskId, attempt, spec } = job;
+    const nodeFault = state !== "cancelled" && this.#cluster.world.random.chance(this.#nodeFault);
+    const outputs = (state === "succeeded" ? (spec.outputs ?? []) : []).map(({ path, object }) => ({
+      path,
+      object,
+      objectId: `${taskId} ${attempt}`,
+      sizeBytes: 1,
+    }));
+    const report: AttemptReport = {
+      reportId: 0,
+      taskId,
+      attempt,
+      atMs: 0,
+      body: {
+        $case: "exit",
+        value: {
+          state: taskStateToProto(nodeFault ? "failed" : state),
+          exitCode: state === "succeeded" ? 0 : 1,
+          signal: "",
+          failure: undefined,
+          outputs: nodeFault ? [] : outputs,
+          usage: undefined,
+          nodeFault,
+        },
+      },
+    };
+    this.#running.delete(key);
+    this.#journal.set(key, report);
+    this.#cluster.queues.of(this.id as NodeId).done(job);
+    this.#send(report);
+    this.#pullSoon();
+  }
+
+  /** The attempt is another's now. */
+  #forget(taskId: TaskId, attempt: number): void {
+    const key = attemptJobId(taskId, attempt);
+    this.#journal.delete(key);
+    this.#claims.delete(key);
+    this.#running.delete(key);
+    this.#cluster.queues.of(this.id as NodeId).done({ taskId, attempt });
+  }
+
+  cancel(taskId: string, attempt: number): void {
+    const key = attemptJobId(taskId as TaskId, attempt);
+    const claim = this.#claims.get(key);
+    if (claim !== undefined) claim.cancelled = true;
+    const running = this.#running.get(key);
+    if (running !== undefined) this.#end(key, running, "cancelled");
+  }
+}
+
+function outcomeOf({ job, cancelled }: Held): TaskState {
+  if (cancelled) return "cancelled";
+  return job.attempt <= (job.spec.mock?.failAttempts ?? 0) ? "failed" : "succeeded";
+}
