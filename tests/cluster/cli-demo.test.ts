@@ -52,7 +52,8 @@ test("a Redis of one's own is left as it was", async () => {
   expect(ended.code).toBe(0);
   const summary = JSON.parse(ended.stdout) as { words: number; tasks: { state: string }[] };
   expect(summary.words).toBeGreaterThan(100_000);
-  expect(summary.tasks.map(({ state }) => state)).toEqual(Array(9).fill("succeeded"));
+  expect(summary.tasks).toHaveLength(9);
+  expect(new Set(summary.tasks.map(({ state }) => state))).toEqual(new Set(["succeeded"]));
   const redis = new Redis(url);
   try {
     expect(await redis.keys("{demo-*")).toEqual([]);

@@ -106,15 +106,11 @@ describe("run", () => {
     await dev.spear(["bucket", "create", "files", "--if-absent"]);
     await writeFile(join(directory, "in.txt"), "hello\n");
     await dev.spear(["object", "put", join(directory, "in.txt"), "files/in.txt"]);
+    const script = 'cat; echo "$A $B"; tr a-z A-Z <sub/in.txt >out.txt';
+    const variables = ["--env-file", join(directory, "env"), "-e", "A=flag"];
+    const staging = ["--input", "files/in.txt:sub/in.txt", "--output", "out.txt:files/out.txt"];
     const ended = await dev.spear(
-      [
-        "run",
-        "-i",
-        ...["--env-file", join(directory, "env"), "-e", "A=flag"],
-        ...["--input", "files/in.txt:sub/in.txt", "--output", "out.txt:files/out.txt"],
-        "--",
-        ...["sh", "-c", 'cat; echo "$A $B"; tr a-z A-Z <sub/in.txt >out.txt'],
-      ],
+      ["run", "-i", ...variables, ...staging, "--", "sh", "-c", script],
       { stdin: "typed\n" },
     );
     expect(ended).toEqual({ code: 0, stdout: "typed\nflag file\n", stderr: "" });
@@ -144,9 +140,8 @@ describe("run", () => {
 
   test("a second Ctrl-C leaves at once; the task is cancelled all the same", async () => {
     const stubborn = "trap '' TERM; echo started; while :; do sleep 0.1; done";
-    const terminal = inTerminal(
-      ...["run", "--name", "stubborn", "--grace", "100ms", "--", "sh", "-c", stubborn],
-    );
+    const options = ["--name", "stubborn", "--grace", "100ms"];
+    const terminal = inTerminal("run", ...options, "--", "sh", "-c", stubborn);
     await until("the task to start", () => terminal.shown().includes("started") || undefined);
     terminal.type("\u0003");
     await until("the cancel", () => terminal.shown().includes("once more") || undefined);
@@ -276,7 +271,7 @@ describe("object and bucket", () => {
       );
     expect(await keys("lists")).toEqual(["a/1", "a/2", "b/1", "c"]);
     expect(await keys("lists/a/")).toEqual(["a/1", "a/2"]);
-    expect((await keys("lists", "--delimiter", "/")).toSorted()).toEqual(["a/", "b/", "c"]);
+    expect(new Set(await keys("lists", "--delimiter", "/"))).toEqual(new Set(["a/", "b/", "c"]));
     expect(await keys("lists", "--limit", "3")).toEqual(["a/1", "a/2", "b/1"]);
     const names = async () =>
       (await json<{ name: string }[]>("bucket", "ls")).map(({ name }) => name);
