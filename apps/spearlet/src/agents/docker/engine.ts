@@ -79,26 +79,38 @@ export class Engine {
   }
 
   /**
-   * What the log of a container holds now. As a stream, which dockerode offers only for
-   * logs that are followed; and not from attaching, which without a stream leaves an end
-   * open in the engine that blocks the container for good.
+   * A call whose answer is read as it comes. Of dockerode's own, some hold it all in
+   * memory, and none ever settles if the engine goes away in the middle of an answer.
    */
-  logSoFar(id: string): Promise<Readable> {
+  #stream(request: { method: string; path: string; options: object; abortSignal?: AbortSignal }) {
+    const statusCodes = { 200: true, 404: "no such container", 500: "server error" };
     return this.call(
       ({ modem }) =>
         new Promise<Readable>((resolve, reject) => {
-          const request = {
-            path: `/containers/${id}/logs?`,
-            method: "GET",
-            isStream: true,
-            options: { stdout: true, stderr: true },
-            statusCodes: { 200: true, 404: "no such container", 500: "server error" },
-          };
-          (modem as Modem).dial(request, (error, stream) =>
+          (modem as Modem).dial({ ...request, statusCodes, isStream: true }, (error, stream) =>
             error === null ? resolve(stream) : reject(error),
           );
         }),
     );
+  }
+
+  /** What the log of a container holds now, multiplexed. */
+  logSoFar(id: string): Promise<Readable> {
+    // Not by attaching: without a stream that leaves an end open in the engine, which blocks
+    // the container's output for good.
+    const options = { stdout: true, stderr: true };
+    return this.#stream({ method: "GET", path: `/containers/${id}/logs?`, options });
+  }
+
+  /** Exit code of a container once it has ended. */
+  async wait(id: string, abortSignal: AbortSignal): Promise<number> {
+    const path = `/containers/${id}/wait?`;
+    const answer = await this.#stream({ method: "POST", path, options: {}, abortSignal });
+    return this.call(async () => {
+      let text = "";
+      for await (const chunk of answer) text += String(chunk);
+      return (JSON.parse(text) as { StatusCode: number }).StatusCode;
+    });
   }
 
   /** Version of the engine; throws `EngineLost` after five seconds without an answer. */

@@ -170,11 +170,8 @@ export class ContainerRun implements RunningAttempt {
 
   /** Resolves when the container has ended. */
   async #ended(): Promise<End> {
-    const { engine, memoryBytes, closed: abortSignal } = this.#deps;
-    const { StatusCode: code } = await engine.call(
-      (docker) =>
-        docker.getContainer(this.#id).wait({ abortSignal }) as Promise<{ StatusCode: number }>,
-    );
+    const { engine, memoryBytes, closed } = this.#deps;
+    const code = await engine.wait(this.#id, closed);
     if (code === 0) return { code, outOfMemory: false };
     const { State } = await engine.call((docker) => docker.getContainer(this.#id).inspect());
     if (State.OOMKilled) return { code, outOfMemory: true };
