@@ -48,7 +48,7 @@ async function spearRound(client: TaskServiceClient, count: number): Promise<num
     unary(
       client,
       client.submitTasks,
-      { specs: Array<TaskSpec>(bulk).fill(spec) },
+      { specs: Array.from({ length: bulk }, () => spec) },
       { timeoutMs: 60_000 },
     ),
   );

@@ -109,7 +109,7 @@ test("SIGKILL of redis-server with 1,000 tasks in flight: each ends once", async
   await nodesReady(cluster, 2);
   const spec = { mock: { sleepMs: 1_500 }, resources: { cpu: 0, memoryBytes: 0 } };
   const { taskIds } = await cluster.api<{ taskIds: string[] }>("POST", "/v1/tasks:batch", {
-    specs: Array<object>(1_000).fill(spec),
+    specs: Array.from({ length: 1_000 }, () => spec),
   });
   await until("many to run", async () => {
     const { tasks } = await cluster.api<{ tasks: Task[] }>(
@@ -151,7 +151,7 @@ test("SIGKILL of SMS with tasks in flight: its successor finishes them, each onc
   await nodesReady(cluster, 1);
   const spec = { mock: { sleepMs: 500 }, resources: { cpu: 0, memoryBytes: 0 } };
   const { taskIds } = await cluster.api<{ taskIds: string[] }>("POST", "/v1/tasks:batch", {
-    specs: Array<object>(200).fill(spec),
+    specs: Array.from({ length: 200 }, () => spec),
   });
   const [http, grpc] = [cluster.sms.http, cluster.sms.grpc];
   await cluster.sms.kill("SIGKILL");

@@ -3,7 +3,8 @@
  * It keeps no state of its own; any number of it may run over one Redis.
  */
 import { type Clock, systemClock } from "@spear/shared/clock.ts";
-import { Handlers, startGrpc } from "@spear/shared/grpc/server.ts";
+import { Handlers } from "@spear/shared/grpc/handlers.ts";
+import { startGrpc } from "@spear/shared/grpc/server.ts";
 import { createHttp, startHttp } from "@spear/shared/http/server.ts";
 import { type IdSource, systemIds } from "@spear/shared/ids.ts";
 import { Loop } from "@spear/shared/lifecycle.ts";
@@ -22,6 +23,10 @@ import { jobService } from "./jobs/grpc.ts";
 import { type JobHttpDeps, jobRoutes } from "./jobs/http.ts";
 import { Jobs } from "./jobs/jobs.ts";
 import { JobRecords } from "./jobs/redis.ts";
+import { scheduleService } from "./schedules/grpc.ts";
+import { type ScheduleHttpDeps, scheduleRoutes } from "./schedules/http.ts";
+import { ScheduleRecords } from "./schedules/redis.ts";
+import { Schedules } from "./schedules/schedules.ts";
 import { nodeService } from "./nodes/grpc.ts";
 import { nodeRoutes } from "./nodes/http.ts";
 import { Nodes } from "./nodes/nodes.ts";
@@ -52,7 +57,10 @@ export interface SmsDeps {
 }
 
 /** What the routes call; the OpenAPI document is made from routes over services that are never called. */
-export type SmsServices = TaskHttpDeps & JobHttpDeps & EventHttpDeps & { nodes: Nodes };
+export type SmsServices = TaskHttpDeps &
+  JobHttpDeps &
+  ScheduleHttpDeps &
+  EventHttpDeps & { nodes: Nodes };
 
 /** The REST application over its services. */
 export function smsHttp(
@@ -68,7 +76,13 @@ export function smsHttp(
       maxBodyBytes,
       ready,
     },
-    [taskRoutes(services), jobRoutes(services), nodeRoutes(services), eventRoutes(services)],
+    [
+      taskRoutes(services),
+      jobRoutes(services),
+      scheduleRoutes(services),
+      nodeRoutes(services),
+      eventRoutes(services),
+    ],
   );
 }
 
@@ -127,6 +141,18 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       clock,
       ids,
     });
+    const schedules = stack.use(
+      new Schedules({
+        records: new ScheduleRecords(redis, keys),
+        jobs,
+        events,
+        clock,
+        redis: queueRedis,
+        prefix: keys.queuePrefix,
+        log,
+      }),
+    );
+    await schedules.start();
     const logs = new TaskLogs({ tasks, events, sessions });
     const lease = { leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs };
     const nodes = new Nodes({
@@ -150,7 +176,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     });
     const http = stack.use(
       startHttp(
-        smsHttp({ tasks, jobs, explainer, logs, events, nodes, log }, ready),
+        smsHttp({ tasks, jobs, schedules, explainer, logs, events, nodes, log }, ready),
         config.httpListen,
         maxBodyBytes * 2,
       ),
@@ -166,6 +192,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
         nodeService(handlers, { nodes, sessions, reports, events, cluster, log }),
         taskService(handlers, { tasks, explainer, logs, events }),
         jobService(handlers, { jobs, events }),
+        scheduleService(handlers, { schedules, jobs }),
       ]),
     );
     stack.defer(() => sessions.closeAll());

@@ -6,7 +6,8 @@
 import { join } from "node:path";
 import type { RegisterResponse } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import { systemClock } from "@spear/shared/clock.ts";
-import { Handlers, startGrpc } from "@spear/shared/grpc/server.ts";
+import { Handlers } from "@spear/shared/grpc/handlers.ts";
+import { startGrpc } from "@spear/shared/grpc/server.ts";
 import { createHttp, startHttp } from "@spear/shared/http/server.ts";
 import { systemIds, type NodeId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
@@ -20,7 +21,7 @@ import { MockAgent } from "./agents/mock.ts";
 import { ProcessAgent } from "./agents/process.ts";
 import type { FetchModule } from "./agents/wasm/source.ts";
 import { WasmAgent } from "./agents/wasm/wasm.ts";
-import type { SpearletConfig } from "./config.ts";
+import { processPolicy, type SpearletConfig } from "./config.ts";
 import { healthService } from "./control/grpc.ts";
 import { healthRoutes } from "./control/http.ts";
 import type { Examine } from "./control/schema.ts";
@@ -58,7 +59,8 @@ interface AgentDeps {
 
 /** How each runtime's agent is made; one that can't work here says so when it is probed. */
 const makers: Record<Runtime, (deps: AgentDeps) => Agent> = {
-  process: () => new ProcessAgent(),
+  process: ({ config, nodeId }) =>
+    new ProcessAgent({ nodeId, dataDir: config.dataDir, ...processPolicy(config) }),
   docker: ({ config, nodeId, log }) =>
     new DockerAgent({
       nodeId,
@@ -67,7 +69,8 @@ const makers: Record<Runtime, (deps: AgentDeps) => Agent> = {
       ...(config.dockerConfig === undefined ? {} : { credentialsFile: config.dockerConfig }),
       log,
     }),
-  wasm: ({ fetchModule }) => new WasmAgent({ fetchModule }),
+  wasm: ({ config, fetchModule }) =>
+    new WasmAgent({ fetchModule, cacheDir: join(config.dataDir, "compiled") }),
   mock: () => new MockAgent(),
 };
 
@@ -112,11 +115,12 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   const store = new StoreClient(() => node.storeUrl);
   const modules = new ModuleCache(join(dataDir, "modules"), config.moduleCacheBytes, store);
   const fetchModule: FetchModule = (object, signal) => modules.fetch(object, signal);
+  const made = [...new Set(config.runtimes)].map((runtime) =>
+    makers[runtime]({ config, nodeId, fetchModule, log }),
+  );
   const agents = resources.use(
     new AgentSet({
-      agents: [...new Set(config.runtimes)].map((runtime) =>
-        makers[runtime]({ config, nodeId, fetchModule, log }),
-      ),
+      agents: made,
       known: (runtime) =>
         running
           .entries()
@@ -129,7 +133,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     id: nodeId,
     config,
     version,
-    killMethod: "process-tree",
+    killMethod: made.find((agent) => agent instanceof ProcessAgent)?.killMethod ?? "none",
     runtimes: () => agents.offered(),
     running: () => executions.size,
   });

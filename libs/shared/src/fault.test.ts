@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { status } from "@grpc/grpc-js";
 import { Fault, faultTable, isFaultCode, type FaultCode } from "./fault.ts";
 import { grpcFault } from "./grpc/client.ts";
-import { statusOf } from "./grpc/server.ts";
+import { statusOf } from "./grpc/handlers.ts";
 import { silentLog } from "./log.ts";
 
 const codes = Object.keys(faultTable) as FaultCode[];

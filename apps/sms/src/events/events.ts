@@ -59,9 +59,9 @@ export class EventLog implements AsyncDisposable {
   async #read(): Promise<void> {
     while (!this.#abort.signal.aborted) {
       try {
-        const streams = (await this.#reader.xread(
+        const streams = await this.#reader.xread(
           "COUNT", pageSize, "BLOCK", 5_000, "STREAMS", this.#keys.events, `${this.#last}-0`,
-        )) as [string, Entry[]][] | null; // prettier-ignore
+        ); // prettier-ignore
         if (streams === null) {
           await this.#checkCounter();
           continue;

@@ -1,7 +1,7 @@
 /** JobService: parses, calls, encodes. */
 import { jobStateFromProto, taskStateFromProto } from "@spear/proto/enums.ts";
 import { JobServiceService, type JobServiceServer } from "@spear/proto/gen/spear/sms/v1/job.ts";
-import type { GrpcService, Handlers } from "@spear/shared/grpc/server.ts";
+import type { GrpcService, Handlers } from "@spear/shared/grpc/handlers.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import type { EventLog } from "../events/events.ts";
 import { pageSizeOf } from "../tasks/grpc.ts";

@@ -8,7 +8,7 @@ import {
   type SessionRequest,
   type SessionResponse,
 } from "@spear/proto/gen/spear/sms/v1/node.ts";
-import type { CallContext, GrpcService, Handlers } from "@spear/shared/grpc/server.ts";
+import type { CallContext, GrpcService, Handlers } from "@spear/shared/grpc/handlers.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";

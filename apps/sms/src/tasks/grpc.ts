@@ -3,7 +3,7 @@ import { taskStateFromProto, taskStateToProto } from "@spear/proto/enums.ts";
 import { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
 import { TaskServiceService, type TaskServiceServer } from "@spear/proto/gen/spear/sms/v1/task.ts";
 import { Fault } from "@spear/shared/fault.ts";
-import type { GrpcService, Handlers } from "@spear/shared/grpc/server.ts";
+import type { GrpcService, Handlers } from "@spear/shared/grpc/handlers.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import { runtimes } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";

@@ -159,8 +159,8 @@ export class Tasks {
       this.#records.cancel(id, this.#clock.nowMs()),
     );
     if (code === "missing") throw taskNotFound(id);
-    if (code === "cancelled" && (nodeId as string) !== "" && attempt > 0) {
-      await this.#dispatcher.withdraw(nodeId as NodeId, id, attempt);
+    if (code === "cancelled" && attempt > 0) {
+      await this.#dispatcher.withdraw(nodeId, id, attempt);
     }
     return this.get(id);
   }

@@ -5,7 +5,7 @@ import {
   type ObjectServiceServer,
   type TaskServiceServer,
 } from "@spear/proto/gen/spear/spearlet/v1/spearlet.ts";
-import { unimplemented, type GrpcService, type Handlers } from "@spear/shared/grpc/server.ts";
+import { unimplemented, type GrpcService, type Handlers } from "@spear/shared/grpc/handlers.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import type { Executions } from "./executions.ts";
 import { parseStream } from "./logs.ts";

@@ -12,7 +12,7 @@ import type {
   WriteCondition as WireCondition,
 } from "@spear/proto/gen/spear/store/v1/store.ts";
 import { Fault } from "@spear/shared/fault.ts";
-import { Handlers, type GrpcService } from "@spear/shared/grpc/server.ts";
+import { Handlers, type GrpcService } from "@spear/shared/grpc/handlers.ts";
 import { parseId, type ObjectId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Buckets } from "../buckets/buckets.ts";

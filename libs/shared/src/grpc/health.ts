@@ -2,7 +2,7 @@
 import { systemClock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import { jsonDefinition } from "./descriptors.ts";
-import type { GrpcService, Handlers } from "./server.ts";
+import type { GrpcService, Handlers } from "./handlers.ts";
 
 const watchPeriodMs = 500;
 

@@ -9,7 +9,8 @@ import {
 } from "@grpc/grpc-js";
 import { silentLog } from "../log.ts";
 import { jsonDefinition } from "./descriptors.ts";
-import { Handlers, startGrpc, unimplemented, type RunningGrpc } from "./server.ts";
+import { Handlers, unimplemented } from "./handlers.ts";
+import { startGrpc, type RunningGrpc } from "./server.ts";
 
 interface Answer {
   fileDescriptorResponse?: { fileDescriptorProto: string[] };

@@ -6,7 +6,7 @@ import { toBinary, type DescFile } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { status } from "@grpc/grpc-js";
 import { descriptors, jsonDefinition } from "./descriptors.ts";
-import type { GrpcService, Handlers } from "./server.ts";
+import type { GrpcService, Handlers } from "./handlers.ts";
 
 /** ServerReflectionRequest as JSON; one of these is set. */
 interface Question {

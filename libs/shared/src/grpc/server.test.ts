@@ -14,7 +14,8 @@ import { Fault } from "../fault.ts";
 import { aborted } from "../lifecycle.ts";
 import { silentLog } from "../log.ts";
 import { grpcFault, messages, unary } from "./client.ts";
-import { Handlers, startGrpc, type RunningGrpc } from "./server.ts";
+import { Handlers } from "./handlers.ts";
+import { startGrpc, type RunningGrpc } from "./server.ts";
 
 interface Message {
   text: string;
