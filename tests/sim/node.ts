@@ -73,6 +73,12 @@ export class SimNode {
     );
   }
 
+  /** Its disk is lost with it: when it starts again it is a new node. */
+  loseDisk(): void {
+    this.id = undefined;
+    this.#journal.clear();
+  }
+
   /** The other end died, or went away for long. */
   hangUp(sms: SimSms, connection: number): void {
     this.process.after(this.#cluster.world.random.between(2, 50), () => {

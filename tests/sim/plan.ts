@@ -24,6 +24,10 @@ export const smallSize: Size = {
 export type Action = { atMs: number; which: number } & (
   | { kind: "submit"; spec: TaskSpec; key: string | undefined }
   | { kind: "cancel" }
+  // Its disk goes with it: a new node takes its place.
+  | { kind: "replace_node"; forMs: number }
+  // When a node is next given up, while its tasks are being moved.
+  | { kind: "crash_sms_at_loss"; afterMs: number; forMs: number }
   | { kind: "crash_sms" | "pause_sms" | "crash_node" | "pause_node"; forMs: number }
   | { kind: "cut_node" | "cut_link" | "drain_node" | "redis_away" | "lossy"; forMs: number }
   | { kind: "jump_clock"; byMs: number }
@@ -73,9 +77,10 @@ function troubleOf(random: Random, { troubleMs }: Size): Action {
   const forMs = random.pick([50, 500, 2_000, 6_000]);
   const kind = random.pick([
     "crash_sms", "pause_sms", "crash_node", "crash_node", "pause_node", "cut_node", "cut_link",
-    "drain_node", "redis_away", "lossy", "jump_clock", "cancel", "cancel",
+    "drain_node", "replace_node", "crash_sms_at_loss", "redis_away", "lossy", "jump_clock", "cancel", "cancel",
   ] as const); // prettier-ignore
   if (kind === "cancel") return { ...at, kind };
+  if (kind === "crash_sms_at_loss") return { ...at, kind, afterMs: random.between(0, 4), forMs };
   if (kind === "jump_clock") return { ...at, kind, byMs: random.between(-8_000, 8_000) };
   return { ...at, kind, forMs };
 }
@@ -101,7 +106,7 @@ export function planOf(seed: number, size: Size): Plan {
     reserveAfterMs: random.pick([0, 2_000, 30_000]),
     drop: random.pick([0, 0.01, 0.1]),
     twice: random.pick([0, 0.05, 0.3]),
-    storeAway: random.pick([0, 0.2]),
+    storeAway: random.pick([0, 0.2, 0.95]),
     nodeFault: random.pick([0, 0.05]),
     actions: [...submits, ...troubles].toSorted((a, b) => a.atMs - b.atMs),
   };

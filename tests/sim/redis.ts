@@ -24,6 +24,8 @@ export class SimRedis {
   awayUntilMs = 0;
   /** Chance that an answer is lost. */
   lossy = 0;
+  /** Called once, with the next node that is given up. */
+  onLoss: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
   /** When the last command of a process arrives, and its last answer. */
   readonly #lastArrival = new Map<Process, number>();
@@ -38,6 +40,10 @@ export class SimRedis {
     this.state.onEvent = (event) => {
       this.checker.onEvent(event);
       for (const listener of this.#listeners) listener();
+      if (event.kind === "node.state" && event.to === "down") {
+        this.onLoss?.();
+        this.onLoss = undefined;
+      }
     };
   }
 

@@ -127,13 +127,17 @@ class Run {
         break;
       }
       case "crash_sms":
-        if (!sms.process.alive) break;
-        sms.crash();
-        this.#world.after(action.forMs, undefined, () => sms.start());
+        this.#crashSms(sms, action.forMs);
+        break;
+      case "crash_sms_at_loss":
+        this.#redis.onLoss = () =>
+          this.#world.after(action.afterMs, undefined, () => this.#crashSms(sms, action.forMs));
         break;
       case "crash_node":
+      case "replace_node":
         if (!node.process.alive) break;
         node.crash();
+        if (action.kind === "replace_node") node.loseDisk();
         this.#world.after(action.forMs, undefined, () => node.start());
         break;
       case "pause_sms":
@@ -166,6 +170,12 @@ class Run {
         sms.process.skewMs += action.byMs;
         break;
     }
+  }
+
+  #crashSms(sms: SimSms, forMs: number): void {
+    if (!sms.process.alive) return;
+    sms.crash();
+    this.#world.after(forMs, undefined, () => sms.start());
   }
 
   /** A drain must be taken back for good, so it is asked for until it was answered. */
