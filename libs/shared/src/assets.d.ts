@@ -19,3 +19,7 @@ declare module "*.sh" {
   const text: string;
   export default text;
 }
+declare module "*.wasm" {
+  const path: string;
+  export default path;
+}

@@ -5,6 +5,7 @@
  */
 import { confine, dieWithParent, limitCpu } from "./system/confine.ts";
 import { runDirect, warmUp } from "./direct.ts";
+import { failureOf } from "./failures.ts";
 import { at, checked, exitNow, libc, scratch } from "./system/libc.ts";
 import { Frame, FrameReader, controlFd, encodeFrame, type Job, type Result } from "./protocol.ts";
 
@@ -40,15 +41,31 @@ function cpuMs(): number {
   return (at(0) + at(16)) * 1000 + (at(8) + at(24)) / 1000;
 }
 
-function run(job: Job): Result {
+async function perform(job: Job): Promise<Omit<Result, "cpuMs">> {
+  if (job.task === "run" && job.engine === "direct") return runDirect(job);
+  // Only now: most children never need them.
+  if (job.task === "run") return (await import("./jco/run.ts")).runJco(job);
+  const nothing = { stdout: 0, stderr: 0, memoryBytes: 0 };
+  try {
+    const { transpile } = await import("./jco/transpile.ts");
+    await transpile(job.module, job.folder);
+    return { exitCode: 0, ...nothing };
+  } catch (error) {
+    return { failure: failureOf(error, 0, job.memoryBytes), ...nothing };
+  }
+}
+
+async function run(job: Job): Promise<Result> {
   const before = cpuMs();
-  if (job.cpuSeconds !== undefined) limitCpu(Math.ceil(before / 1000) + job.cpuSeconds);
-  const end = runDirect(job);
+  if (job.task === "run" && job.cpuSeconds !== undefined) {
+    limitCpu(Math.ceil(before / 1000) + job.cpuSeconds);
+  }
+  const end = await perform(job);
   return { ...end, cpuMs: Math.round(cpuMs() - before) };
 }
 
 /** Serves jobs until one is the last, or the parent goes. Never returns. */
-export function serve(parent: number): never {
+export async function serve(parent: number): Promise<never> {
   dieWithParent(parent);
   warmUp();
   confine();
@@ -56,7 +73,7 @@ export function serve(parent: number): never {
   for (;;) {
     const job = nextJob();
     if (job === undefined) break;
-    send(Frame.RESULT, run(job));
+    send(Frame.RESULT, await run(job));
     if (!job.reuse) break;
     // What the guest left goes now, while nobody waits.
     Bun.gc(true);
@@ -65,4 +82,4 @@ export function serve(parent: number): never {
   exitNow(0);
 }
 
-if (import.meta.main) serve(Number(process.argv[2]));
+if (import.meta.main) await serve(Number(process.argv[2]));

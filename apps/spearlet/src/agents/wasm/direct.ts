@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { BadModule, failureOf } from "./failures.ts";
 import { capMemory, pageBytes } from "./module.ts";
 import { Preview1 } from "./preview1/host.ts";
-import type { Job, Result } from "./protocol.ts";
+import type { Result, RunJob } from "./protocol.ts";
 
 const wasiModule = "wasi_snapshot_preview1";
 
@@ -35,7 +35,7 @@ function entryOf(exports: WebAssembly.Instance["exports"]): () => void {
 }
 
 /** Runs the job's guest to its end; its bytes can be given if they were read already. */
-export function runDirect(job: Job, given?: Uint8Array): Omit<Result, "cpuMs"> {
+export function runDirect(job: RunJob, given?: Uint8Array): Omit<Result, "cpuMs"> {
   using wasi = new Preview1({ ...job, stdin: Buffer.from(job.stdin, "base64") });
   let end: Pick<Result, "exitCode" | "signal" | "failure">;
   try {
@@ -72,7 +72,8 @@ const smallest =
 
 /** Runs the smallest guest a few times, so that the first real one finds everything in place. */
 export function warmUp(): void {
-  const job: Job = {
+  const job: RunJob = {
+    task: "run",
     module: "",
     engine: "direct",
     args: [""],

@@ -97,14 +97,17 @@ describe("renameImport", () => {
     (import "b" "exit" (func (type $t))))`;
 
   test("renames that one and no other", async () => {
-    const bytes = renameImport(await binary(text), { module: "a", name: "exit" }, "elsewhere");
+    const to = { module: "elsewhere", name: "leave" };
+    const bytes = renameImport(await binary(text), { module: "a", name: "exit" }, to);
     const module = new WebAssembly.Module(bytes);
     const imports = WebAssembly.Module.imports(module).map((one) => `${one.module}.${one.name}`);
-    expect(imports).toEqual(["a.table", "a.memory", "a.global", "elsewhere.exit", "b.exit"]);
+    expect(imports).toEqual(["a.table", "a.memory", "a.global", "elsewhere.leave", "b.exit"]);
   });
 
   test("leaves a module without it as it is", async () => {
     const bytes = await binary(text);
-    expect(renameImport(bytes, { module: "a", name: "none" }, "elsewhere")).toEqual(bytes);
+    expect(renameImport(bytes, { module: "a", name: "none" }, { module: "b", name: "c" })).toEqual(
+      bytes,
+    );
   });
 });

@@ -82,6 +82,12 @@ function leb(value: number): number[] {
   return bytes;
 }
 
+/** A name with its length in front. */
+function text(value: string): Uint8Array {
+  const bytes = new TextEncoder().encode(value);
+  return new Uint8Array([...leb(bytes.length), ...bytes]);
+}
+
 /** The bytes with every section of that kind replaced by what `edit` makes of its content. */
 function editSections(
   bytes: Uint8Array,
@@ -133,26 +139,26 @@ export function capMemory(bytes: Uint8Array, limitBytes: number): Uint8Array {
   });
 }
 
-/** The module with an imported function under another module's name. */
-export function renameImport(
-  bytes: Uint8Array,
-  from: { module: string; name: string },
-  toModule: string,
-): Uint8Array {
-  const renamed = new TextEncoder().encode(toModule);
+/** An import's two names. */
+export interface ImportName {
+  module: string;
+  name: string;
+}
+
+/** The module with an import under another name. */
+export function renameImport(bytes: Uint8Array, from: ImportName, to: ImportName): Uint8Array {
+  const renamed = new Uint8Array([...text(to.module), ...text(to.name)]);
   return editSections(bytes, sectionImport, (content) => {
     const count = content.number();
     const out: Uint8Array[] = [new Uint8Array(leb(count))];
     for (let index = 0; index < count; index++) {
       const start = content.at;
-      const module = content.text();
-      const nameAt = content.at;
-      const name = content.text();
+      const found = content.text() === from.module;
+      const matches = content.text() === from.name && found;
+      const typeAt = content.at;
       skipImportType(content);
-      if (module === from.module && name === from.name) {
-        out.push(new Uint8Array(leb(renamed.length)), renamed);
-        out.push(content.bytes.subarray(nameAt, content.at));
-      } else out.push(content.bytes.subarray(start, content.at));
+      if (matches) out.push(renamed, content.bytes.subarray(typeAt, content.at));
+      else out.push(content.bytes.subarray(start, content.at));
     }
     return new Uint8Array(Buffer.concat(out));
   });

@@ -5,7 +5,7 @@
  * is too large or makes no sense ends the child.
  */
 import type { Failure } from "@spear/shared/task.ts";
-import type { Preopen } from "./preview1/host.ts";
+import type { Preopen } from "./guest.ts";
 
 /** Descriptor of the control channel in the child. */
 export const controlFd = 3;
@@ -23,9 +23,24 @@ export const Frame = {
   RESULT: 3,
 } as const;
 
-/** How to run one guest. */
-export interface Job {
-  /** File of the module, or of the entry that `jco` made. */
+/** What a child is asked to do. */
+export type Job = RunJob | TranspileJob;
+
+/** To make of a module, with jco, what can be run. */
+export interface TranspileJob {
+  task: "transpile";
+  module: string;
+  /** Where to put what was made. */
+  folder: string;
+  /** Most memory for it, in bytes. */
+  memoryBytes: number;
+  reuse: false;
+}
+
+/** To run one guest. */
+export interface RunJob {
+  task: "run";
+  /** File of the module, or folder of what jco made of it. */
   module: string;
   engine: "direct" | "jco";
   /** Program name first. */

@@ -10,7 +10,7 @@ import { check } from "@spear/shared/check.ts";
 import { systemIds } from "@spear/shared/ids.ts";
 import { Type, type Static } from "@sinclair/typebox";
 import type { AgentExit, AttemptContext } from "../agent.ts";
-import type { Preopen } from "./preview1/host.ts";
+import type { Preopen } from "./guest.ts";
 import { WasmAgent } from "./wasm.ts";
 
 export type Engine = "jco" | "direct";
@@ -37,6 +37,8 @@ export interface TestOutcome {
 
 const testTimeoutMs = 60_000;
 const parallel = 2;
+/** How a file is named as an object. */
+const bucket = "suite/";
 const memoryBytes = 1024 ** 3;
 
 async function readManifest(path: string): Promise<Manifest> {
@@ -97,7 +99,12 @@ class Suite {
     this.#engine = engine;
     this.#scratch = scratch;
     this.#agent = new WasmAgent({
-      fetchModule: (object) => Promise.resolve({ path: modulePath(folder, object), sha256: "" }),
+      cacheDir: join(scratch, "cache"),
+      fetchModule: async (object) => {
+        const path = join(folder, object.slice(bucket.length));
+        const sha256 = new Bun.CryptoHasher("sha256").update(await readFile(path)).digest("hex");
+        return { path, sha256 };
+      },
       preopens: ({ spec }) => this.#preopens.get(spec) ?? [],
     });
   }
@@ -119,7 +126,7 @@ class Suite {
     const wanted = await readManifest(file.replace(/\.wasm$/, ".json"));
     const output: Record<string, string> = { stdout: "", stderr: "", system: "" };
     const spec = {
-      wasm: { module: `suite/${name}.wasm`, args: wanted.args ?? [], engine: this.#engine },
+      wasm: { module: `${bucket}${name}.wasm`, args: wanted.args ?? [], engine: this.#engine },
     };
     this.#preopens.set(spec, await copyDirectories(dirname(file), directory, wanted));
     const context: AttemptContext = {
@@ -153,11 +160,6 @@ class Suite {
   close(): Promise<void> {
     return this.#agent[Symbol.asyncDispose]();
   }
-}
-
-/** "suite/a/b.wasm" → the file below the folder. */
-function modulePath(folder: string, object: string): string {
-  return join(folder, object.slice("suite/".length));
 }
 
 /** Runs every test below `folder`, in the order of their names; `each` hears of each as it ends. */

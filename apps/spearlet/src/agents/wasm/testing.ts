@@ -53,6 +53,7 @@ export class Bench implements AsyncDisposable {
     this.agent = new WasmAgent({
       fetchModule: (object) =>
         Promise.resolve({ path: object.slice("files/".length), sha256: object }),
+      cacheDir: join(folder, "cache"),
       idle: 1,
       ...options,
     });

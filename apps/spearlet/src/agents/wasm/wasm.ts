@@ -14,18 +14,24 @@ import {
   type Agent,
   type AgentExit,
   type AttemptContext,
+  type OutputSink,
   type PreparedAttempt,
   type RunningAttempt,
 } from "../agent.ts";
 import type { ChildProcess, ProcessEnd, RunEnd } from "./childprocess.ts";
+import { ArtifactCache } from "./jco/cache.ts";
 import { kindOf } from "./module.ts";
 import { ChildPool } from "./pool.ts";
-import type { Preopen } from "./preview1/host.ts";
-import type { Job } from "./protocol.ts";
+import type { Preopen } from "./guest.ts";
+import type { Job, RunJob } from "./protocol.ts";
 import { moduleObject, programName, type FetchModule } from "./source.ts";
 
 export interface WasmAgentOptions {
   fetchModule: FetchModule;
+  /** Folder for what jco makes of modules; the agent has it for itself. */
+  cacheDir: string;
+  /** Most bytes in it. Default 1 GiB. */
+  cacheBytes?: number;
   /** Children kept ready. Default 2. */
   idle?: number;
   /** Most children at once. Default 256. */
@@ -43,6 +49,9 @@ export interface WasmAgentOptions {
 
 /** Most memory that a 32-bit guest can have. */
 const maxMemoryBytes = 4 * 1024 ** 3;
+const transpileMemoryBytes = 2 * 1024 ** 3;
+const defaultCacheBytes = 1024 ** 3;
+const nowhere: OutputSink = { write: () => Promise.resolve() };
 const reapTimeoutMs = 10_000;
 const reapCheckMs = 10;
 
@@ -50,9 +59,11 @@ export class WasmAgent implements Agent {
   readonly runtime = "wasm";
   readonly #options: WasmAgentOptions;
   readonly #pool: ChildPool;
+  readonly #cache: ArtifactCache;
 
   constructor(options: WasmAgentOptions) {
     this.#options = options;
+    this.#cache = new ArtifactCache(options.cacheDir, options.cacheBytes ?? defaultCacheBytes);
     this.#pool = new ChildPool({ idle: options.idle ?? 2, max: options.max ?? 256 });
   }
 
@@ -67,55 +78,103 @@ export class WasmAgent implements Agent {
   }
 
   async prepare(context: AttemptContext, signal: AbortSignal): Promise<PreparedAttempt> {
-    const job = await this.#job(context, signal);
-    const key = this.#options.reuseKey?.(context);
+    const guest = await this.#guest(context, signal);
+    try {
+      return await this.#prepared(context, guest, signal);
+    } catch (error) {
+      guest[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  async #prepared(
+    context: AttemptContext,
+    guest: Guest,
+    signal: AbortSignal,
+  ): Promise<PreparedAttempt> {
+    // Of what jco made, something always stays loaded: its children serve once.
+    const key = guest.engine === "direct" ? this.#options.reuseKey?.(context) : undefined;
     const child = await this.#pool.acquire(signal, key);
-    let started = false;
+    let used = false;
     return {
       start: () => {
-        started = true;
-        const ended = this.#run(child, { ...job, reuse: key !== undefined }, context, key);
+        used = true;
+        const job = this.#job(context, guest, key !== undefined);
+        const ended = this.#run(child, job, context.output, key);
         return Promise.resolve(new RunningWasm(child, ended));
       },
       cleanup: () => {
-        if (!started) this.#pool.giveBack(child);
-        started = true;
+        if (!used) this.#pool.giveBack(child);
+        used = true;
+        guest[Symbol.dispose]();
         return Promise.resolve();
       },
     };
   }
 
-  /** What the child is told; throws `AgentFailure` for a module that is none. */
-  async #job(context: AttemptContext, signal: AbortSignal): Promise<Omit<Job, "reuse">> {
-    const { spec, limits } = context;
-    const module = await this.#options.fetchModule(moduleObject(spec), signal);
-    const kind = kindOf(await firstBytes(module.path));
+  /** The module, ready for its engine. Throws `AgentFailure` for one that is none. */
+  async #guest({ spec }: AttemptContext, signal: AbortSignal): Promise<Guest> {
+    const { path, sha256 } = await this.#options.fetchModule(moduleObject(spec), signal);
+    const kind = kindOf(await firstBytes(path));
     if (kind === undefined) {
       throw new AgentFailure("invalid_module", `${spec.wasm?.module} is no WebAssembly module`);
     }
+    if (kind === "core" && spec.wasm?.engine !== "jco") {
+      return { engine: "direct", module: path, [Symbol.dispose]: () => undefined };
+    }
+    const artifact = await this.#cache.obtain(sha256, (folder) =>
+      this.#transpile(path, folder, signal),
+    );
     return {
-      module: module.path,
-      engine: "direct",
+      engine: "jco",
+      module: artifact.folder,
+      [Symbol.dispose]: () => artifact[Symbol.dispose](),
+    };
+  }
+
+  /** Has a child make what can be run. Throws `AgentFailure` with jco's words. */
+  async #transpile(module: string, folder: string, signal: AbortSignal): Promise<void> {
+    const child = await this.#pool.acquire(signal);
+    const giveUp = () => child.kill("SIGKILL");
+    signal.addEventListener("abort", giveUp, { once: true });
+    try {
+      const memoryBytes = transpileMemoryBytes;
+      const job = { task: "transpile", module, folder, memoryBytes, reuse: false } as const;
+      const end = await this.#run(child, job, nowhere, undefined);
+      signal.throwIfAborted();
+      const failure = "result" in end ? end.result.failure : endOfTranspiler(end.full);
+      if (failure !== undefined) throw new AgentFailure(failure.code, failure.message);
+    } finally {
+      signal.removeEventListener("abort", giveUp);
+    }
+  }
+
+  #job(context: AttemptContext, { engine, module }: Guest, reuse: boolean): RunJob {
+    const { spec, limits } = context;
+    const { cpuSeconds, preopens } = this.#options;
+    return {
+      task: "run",
+      module,
+      engine,
       args: [programName(spec), ...(spec.wasm?.args ?? [])],
       env: { ...context.env },
       stdin: Buffer.from(context.stdin).toString("base64"),
-      preopens: this.#options.preopens?.(context) ?? [
-        { guest: "/", host: context.workDir, readOnly: false },
-      ],
+      preopens: preopens?.(context) ?? [{ guest: "/", host: context.workDir, readOnly: false }],
       memoryBytes: limits.memoryBytes === 0 ? maxMemoryBytes : limits.memoryBytes,
-      ...(this.#options.cpuSeconds === undefined ? {} : { cpuSeconds: this.#options.cpuSeconds }),
+      ...(cpuSeconds === undefined ? {} : { cpuSeconds }),
+      reuse,
     };
   }
 
   async #run(
     child: ChildProcess,
     job: Job,
-    context: AttemptContext,
+    output: OutputSink,
     key: string | undefined,
   ): Promise<RunEnd> {
     let end: RunEnd | undefined;
     try {
-      end = await child.run(job, context.output);
+      end = await child.run(job, output);
       return end;
     } finally {
       if (end !== undefined && "result" in end && key !== undefined) this.#pool.keep(child, key);
@@ -145,6 +204,18 @@ async function firstBytes(path: string): Promise<Uint8Array> {
   await using file = await open(path);
   const { buffer, bytesRead } = await file.read(new Uint8Array(8), 0, 8, 0);
   return buffer.subarray(0, bytesRead);
+}
+
+function endOfTranspiler(full: boolean): Failure {
+  const why = full ? "took more memory than it may have" : "ended without a result";
+  return { code: "invalid_module", message: `jco ${why} on this module` };
+}
+
+/** A module for one of the engines. */
+interface Guest extends Disposable {
+  engine: RunJob["engine"];
+  /** File, or folder of what jco made. */
+  module: string;
 }
 
 class RunningWasm implements RunningAttempt {

@@ -7,7 +7,9 @@ import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
 import loadWabt from "wabt";
+import adapterPath from "../../../../../../node_modules/@bytecodealliance/jco/lib/wasi_snapshot_preview1.command.wasm" with { type: "file" };
 
 const root = new URL("../../../../../../", import.meta.url).pathname;
 const cache = join(root, "node_modules/.cache/spear-guests");
@@ -64,10 +66,30 @@ async function made(
   return path;
 }
 
-/** Puts this folder's preview1 tests into `folder`, in the public suite's format. */
-export async function makeSuite(folder: string): Promise<void> {
+/** Writes a guest of this folder as a component of WASI 0.2 to `path`. */
+export async function writeComponent(path: string, name: string): Promise<string> {
+  const module = await readFile(await guest(name));
+  const adapter = await readFile(adapterPath);
+  await writeFile(path, await componentNew(module, [["wasi_snapshot_preview1", adapter]]));
+  return path;
+}
+
+/** Writes a component given in the text format to `path`. */
+export async function writeComponentText(path: string, text: string): Promise<string> {
+  await writeFile(path, await parse(text));
+  return path;
+}
+
+/**
+ * Puts this folder's preview1 tests into `folder`, in the public suite's format:
+ * all, or those of these names.
+ */
+export async function makeSuite(folder: string, only?: readonly string[]): Promise<void> {
   const sources = join(here, "preview1");
-  const names = await readdir(sources);
+  const wanted = (name: string) =>
+    only === undefined || name.endsWith(".dir") || only.includes(name.replace(/\.\w+$/, ""));
+  const names = (await readdir(sources)).filter(wanted);
+  await mkdir(folder, { recursive: true });
   await Promise.all(
     names.map(async (name) => {
       const target = join(folder, name);

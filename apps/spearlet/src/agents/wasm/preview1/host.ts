@@ -3,6 +3,7 @@
  * for one run of one guest. Nothing of the child's own environment, arguments
  * or descriptors is reachable but what the run was given (S1).
  */
+import { GuestExit, type GuestWorld } from "../guest.ts";
 import { E, SystemError, checked, errno, libc } from "../system/libc.ts";
 import { openRoot } from "../system/paths.ts";
 import { Errno, errnoOf } from "./abi.ts";
@@ -12,36 +13,6 @@ import { GuestMemory, WasiError } from "./memory.ts";
 import { pathFunctions } from "./path.ts";
 import { pollOneoff } from "./poll.ts";
 import { Table } from "./table.ts";
-
-/** A directory that the guest is given. */
-export interface Preopen {
-  /** Name for the guest, as "/". */
-  guest: string;
-  /** Path on the host. */
-  host: string;
-  readOnly: boolean;
-}
-
-export interface GuestWorld {
-  /** Program name first. */
-  args: readonly string[];
-  env: Readonly<Record<string, string>>;
-  stdin: Uint8Array;
-  preopens: readonly Preopen[];
-}
-
-/** Thrown through the guest to end it; a guest that catches it ends all the same. */
-export class GuestExit extends Error {
-  readonly exitCode: number | undefined;
-  readonly signal: string | undefined;
-
-  constructor(how: { exitCode: number } | { signal: string }) {
-    super("the guest ended itself");
-    this.name = "GuestExit";
-    this.exitCode = "exitCode" in how ? how.exitCode : undefined;
-    this.signal = "signal" in how ? how.signal : undefined;
-  }
-}
 
 /** preview1's signals by number; those whose default is to be ignored are undefined. */
 const signals = [
@@ -79,7 +50,6 @@ const signals = [
 ];
 const stopSignals = new Set(["SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"]);
 const maxRandomBytes = 32 * 1024 * 1024;
-const maxExitCode = 0x7fff_ffff;
 
 export class Preview1 implements Disposable {
   readonly memory = new GuestMemory();
@@ -188,8 +158,7 @@ export class Preview1 implements Disposable {
       poll_oneoff: (subscriptions: number, events: number, count: number, out: number) =>
         pollOneoff(this, subscriptions, events, count, out),
 
-      proc_exit: (code: number): number =>
-        this.#end({ exitCode: code >>> 0 > maxExitCode ? 255 : code }),
+      proc_exit: (code: number): number => this.#end({ exitCode: code }),
       proc_raise: (number: number): number => {
         if (number < 0 || number >= signals.length) return Errno.INVAL;
         const signal = signals[number];

@@ -1,0 +1,45 @@
+/** Linux error number → `error-code` of `wasi:filesystem`. */
+const codes = new Map<number, string>([
+  [1, "not-permitted"],
+  [2, "no-entry"],
+  [4, "interrupted"],
+  [5, "io"],
+  [6, "no-such-device"],
+  [9, "bad-descriptor"],
+  [11, "would-block"],
+  [12, "insufficient-memory"],
+  [13, "access"],
+  [16, "busy"],
+  [17, "exist"],
+  [18, "cross-device"],
+  [19, "no-device"],
+  [20, "not-directory"],
+  [21, "is-directory"],
+  [22, "invalid"],
+  [25, "no-tty"],
+  [26, "text-file-busy"],
+  [27, "file-too-large"],
+  [28, "insufficient-space"],
+  [29, "invalid-seek"],
+  [30, "read-only"],
+  [31, "too-many-links"],
+  [32, "pipe"],
+  [35, "deadlock"],
+  [36, "name-too-long"],
+  [37, "no-lock"],
+  [39, "not-empty"],
+  [40, "loop"],
+  [75, "overflow"],
+  [84, "illegal-byte-sequence"],
+  [90, "message-size"],
+  [95, "unsupported"],
+  [114, "already"],
+  [115, "in-progress"],
+  [122, "quota"],
+  [131, "not-recoverable"],
+]);
+
+/** The code of an error number; `io` for what the interface does not know. */
+export function errorCodeOf(errno: number): string {
+  return codes.get(errno) ?? "io";
+}
