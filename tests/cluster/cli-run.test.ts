@@ -282,6 +282,24 @@ describe("object and bucket", () => {
     expect(await names()).not.toContain("lists");
   });
 
+  test("references and pins keep what lost its name", async () => {
+    await dev.spear(["bucket", "create", "kept"]);
+    await dev.spear(["object", "put", "-", "kept/a"], { stdin: "a" });
+    const { id } = await json<{ id: string }>("object", "stat", "kept/a");
+    expect((await dev.spear(["object", "pin", "kept/a"])).stdout).toBe(`${id} is pinned\n`);
+    await dev.spear(["object", "ref", "kept/a", "user/ann", "--ttl", "1h"]);
+    const { stdout } = await dev.spear(["object", "why", id]);
+    expect(stdout).toStartWith(
+      `${id} is kept by\n  the name kept/a\n  its pin\n  the reference of user/ann, which ends in `,
+    );
+    await dev.spear(["object", "rm", "kept/a"]);
+    await dev.spear(["object", "unpin", id]);
+    expect((await dev.spear(["object", "get", id, "-"])).stdout).toBe("a");
+    await dev.spear(["object", "unref", id, "user/ann"]);
+    const after = await dev.spear(["object", "why", id]);
+    expect(after.stdout).toStartWith(`${id} is kept by nothing and goes `);
+  });
+
   test("an object that is not there leaves no file", async () => {
     await dev.spear(["bucket", "create", "empty"]);
     const target = join(directory, "never");
@@ -298,5 +316,55 @@ describe("object and bucket", () => {
     const terminal = inTerminal("object", "put", file, "shown/a");
     expect(await terminal.exited).toBe(0);
     expect(terminal.shown()).toContain("[########################] 100%  1 MiB of 1 MiB");
+  });
+});
+
+describe("completion", () => {
+  const complete = async (...words: string[]) =>
+    (await dev.spear(["complete", "--", ...words])).stdout.split("\n").slice(0, -1);
+
+  test("offers commands, options and choices", async () => {
+    expect(await complete("ta")).toEqual(["task"]);
+    expect(await complete("")).not.toContain("complete");
+    expect(await complete("-o", "json", "object", "g")).toEqual(["get"]);
+    expect(await complete("task", "logs", "--str")).toEqual(["--stream"]);
+    expect(await complete("task", "logs", "--stream", "")).toEqual(["stdout", "stderr"]);
+    expect(await complete("completion", "f")).toEqual(["fish"]);
+    expect(await complete("run", "--", "ta")).toEqual([]);
+  });
+
+  test("offers ids, buckets and keys of the cluster", async () => {
+    const id = (await dev.spear(["run", "-d", "--", "true"])).stdout.trim();
+    expect(await complete("task", "get", id.slice(0, -1))).toEqual([id]);
+    expect(await complete("run", "--node", "node_")).toHaveLength(2);
+    await dev.spear(["bucket", "create", "offered"]);
+    await dev.spear(["object", "put", "-", "offered/dir/one"], { stdin: "1" });
+    expect(await complete("object", "get", "offe")).toEqual(["offered/"]);
+    expect(await complete("object", "get", "offered/")).toEqual(["offered/dir/"]);
+    expect(await complete("object", "get", "offered/dir/")).toEqual(["offered/dir/one"]);
+    expect(await complete("bucket", "rm", "offe")).toEqual(["offered"]);
+  });
+
+  test("offers nothing and stays silent where nobody answers", async () => {
+    const ended = await dev.spear(["complete", "--", "task", "get", ""], {
+      env: { SPEAR_ADDRESS: "http://127.0.0.1:1" },
+    });
+    expect(ended).toEqual({ code: 0, stdout: "", stderr: "" });
+  });
+
+  test("works in bash", async () => {
+    const { stdout: script } = await dev.spear(["completion", "bash"]);
+    const command = spearCommand().map((word) => `'${word}'`);
+    const shell = Bun.spawnSync(
+      [
+        "bash",
+        "-c",
+        `spear() { ${command.join(" ")} "$@"; }
+${script}
+COMP_WORDS=(spear object ge) COMP_CWORD=2; _spear; echo "$COMPREPLY"`,
+      ],
+      { env: { ...process.env, ...dev.env } },
+    );
+    expect(shell.stdout.toString()).toBe("get\n");
   });
 });

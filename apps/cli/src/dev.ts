@@ -50,7 +50,12 @@ export function addDev(program: Command): void {
         "their log. What dies is started again. Ctrl-C stops all; the state stays for the next start.",
     )
     .option("--nodes <count>", "number of nodes", parseNodes, 1)
-    .option("--data-dir <directory>", "where all state goes", defaultDataDir())
+    .addOption(
+      new Option("--data-dir <directory>", "where all state goes").default(
+        defaultDataDir(),
+        "~/.local/share/spear/dev",
+      ),
+    )
     .addOption(
       new Option(
         "--listen <host:port>",

@@ -1,6 +1,7 @@
 /** `spear object`: bytes in and out of the Object Store. */
 import type { Command } from "commander";
 import type { Client, Page } from "./client.ts";
+import { addKeeping, isObjectId } from "./keep.ts";
 import type { Column } from "./output.ts";
 import { sessionOf, type Session } from "./session.ts";
 import { getObject, metaPrefix, objectPath, putObject, type StoredObject } from "./transfer.ts";
@@ -43,15 +44,13 @@ const details = (object: ObjectStat) => [
 
 /** What `stat` and `get` take: a name, or the id of an object. */
 function pathOf(text: string): string {
-  return /^obj_[0-9A-Z]{26}$/.test(text)
-    ? `/v1/objects/${text}`
-    : objectPath(parseObjectName(text));
+  return isObjectId(text) ? `/v1/objects/${text}` : objectPath(parseObjectName(text));
 }
 
 export function addObject(program: Command): void {
   const object = program
     .command("object")
-    .summary("put, get and list objects")
+    .summary("put, get, list and keep objects")
     .description("Objects of the Object Store, named BUCKET/KEY.");
   object
     .command("put")
@@ -125,6 +124,7 @@ export function addObject(program: Command): void {
         await output.done({ ...name, removed: true }, `removed ${name.bucket}/${name.key}`);
       }
     });
+  addKeeping(object);
 }
 
 function lastPart(path: string): string {

@@ -1,6 +1,7 @@
 /** The CLI's commands and global options, put together. */
 import { Command } from "commander";
 import { addBucket } from "./bucket.ts";
+import { addCompletion } from "./completion.ts";
 import { addDemo } from "./demo.ts";
 import { addDev } from "./dev.ts";
 import { addJob } from "./job.ts";
@@ -36,5 +37,6 @@ export function createProgram(): Command {
     program.command(name).summary(brief).usage("[flags]").helpOption(false);
   }
   addVersion(program);
+  addCompletion(program);
   return program;
 }

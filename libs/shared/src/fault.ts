@@ -26,6 +26,7 @@ export const faultTable = {
   not_found: row(404, grpc.NOT_FOUND, "There is nothing here"),
   task_not_found: row(404, grpc.NOT_FOUND, "There is no such task"),
   job_not_found: row(404, grpc.NOT_FOUND, "There is no such job"),
+  schedule_not_found: row(404, grpc.NOT_FOUND, "There is no such schedule"),
   node_not_found: row(404, grpc.NOT_FOUND, "There is no such node"),
   bucket_not_found: row(404, grpc.NOT_FOUND, "There is no such bucket"),
   object_not_found: row(404, grpc.NOT_FOUND, "There is no such object"),

@@ -93,6 +93,19 @@ export class Keys {
     return this.#key("job-idem", key);
   }
 
+  /** Hash: a schedule's record. */
+  schedule(name: string): string {
+    return this.#key("schedule", name);
+  }
+  /** List: times of a schedule that wait for its job before, oldest first. */
+  scheduleQueue(name: string): string {
+    return this.#key("schedule-queue", name);
+  }
+  /** Sorted set (lexical) of all schedules' names. */
+  get schedules(): string {
+    return this.#key("schedules");
+  }
+
   /** Sorted set (lexical) of all node ids. */
   get nodes(): string {
     return this.#key("nodes");
