@@ -76,6 +76,16 @@ test("sweep.yaml finds the best point", async () => {
   expect(await spearOk("object", "get", "sweep/best.txt", "-")).toBe("0 2\n");
 });
 
+test("nightly.yaml sets a schedule", async () => {
+  expect(await spearOk("submit", example("nightly.yaml"))).toStartWith("nightly comes next 20");
+  expect(await spearOk("schedule", "ls")).toContain("nightly  0 3 * * * Europe/Berlin");
+  await spearOk("schedule", "pause", "nightly");
+  expect(await spearOk("schedule", "get", "nightly")).toContain("paused");
+  await spearOk("schedule", "resume", "nightly");
+  await spearOk("schedule", "rm", "nightly");
+  expect((await spear("schedule", "get", "nightly")).exitCode).toBe(1);
+});
+
 test("a job is shown, listed, cancelled and rerun from the command line", async () => {
   const file = join(directory, "hang.json");
   const job = { name: "hang", tasks: { a: { mock: { hang: true }, replicas: 3 } } };

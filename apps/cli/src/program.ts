@@ -8,6 +8,7 @@ import { addJob } from "./job.ts";
 import { addNode } from "./node.ts";
 import { addObject } from "./object.ts";
 import { addRun } from "./run.ts";
+import { addSchedule } from "./schedule.ts";
 import { programs } from "./serve.ts";
 import { addGlobalOptions } from "./session.ts";
 import { addSubmit } from "./submit.ts";
@@ -28,6 +29,7 @@ export function createProgram(): Command {
   addRun(program);
   addSubmit(program);
   addJob(program);
+  addSchedule(program);
   addTask(program);
   addNode(program);
   addObject(program);

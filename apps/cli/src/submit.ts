@@ -1,7 +1,8 @@
 /** `spear submit`: a job file, checked here and accepted by SMS whole or not at all. */
 import { Fault } from "@spear/shared/fault.ts";
-import type { Job, JobSpec } from "@spear/shared/job.ts";
-import { fileFault, jobFromFile, parseJobFile } from "@spear/shared/job-file.ts";
+import type { Job } from "@spear/shared/job.ts";
+import { type Filed, fileFault, parseJobFile, readJobFile } from "@spear/shared/job-file.ts";
+import type { Schedule } from "@spear/shared/schedule.ts";
 import type { Command } from "commander";
 import { dirname, resolve } from "node:path";
 import type { Client } from "./client.ts";
@@ -23,7 +24,8 @@ export function addSubmit(program: Command): void {
     .description(
       "Submits the job that a YAML or JSON file describes: tasks with dependencies, replicas and\n" +
         "parameters. Prints its id; with --wait follows it and exits with 0 if it succeeded, else 1.\n" +
-        "Wasm modules named by a path are uploaded first.",
+        "Wasm modules named by a path are uploaded first. A file with a schedule sets the schedule of\n" +
+        "the job's name instead, and prints when it comes first.",
     )
     .argument("<file>", "job file; - reads standard input")
     .option("-p, --param <NAME=VALUE>", "value of a parameter (repeatable)", collectPair)
@@ -31,22 +33,30 @@ export function addSubmit(program: Command): void {
     .option("-w, --wait", "follow it until it ends")
     .action(async (path: string, options: SubmitOptions, command: Command) => {
       const { sms, store, output } = sessionOf(command);
-      const spec = await specOf(path, options.param ?? {}, store);
-      const job = await submitJob(sms, spec, options.key);
+      const { spec, schedule } = await filed(path, options.param ?? {}, store);
+      if (schedule !== undefined) {
+        const put = await putSchedule(sms, { spec, schedule });
+        const next = put.nextAtMs === undefined ? "never" : new Date(put.nextAtMs).toISOString();
+        return output.done(put, `${put.name} comes next ${next}`);
+      }
+      const job = await sent<Job>(sms, "POST", "/v1/jobs", {
+        spec,
+        ...(options.key === undefined ? {} : { idempotencyKey: options.key }),
+      });
       if (options.wait !== true) return output.done(job, job.id);
       process.exitCode = exitCodeOf(await followJob(sms, output, job));
     });
 }
 
-/** The spec in a file; uploads the modules that it names by their paths. */
-async function specOf(
+/** What a file asks for; uploads the modules that it names by their paths. */
+async function filed(
   path: string,
   params: Readonly<Record<string, string>>,
   store: Client,
-): Promise<JobSpec> {
-  const spec = jobFromFile(parseJobFile(await read(path), path), params);
+): Promise<Filed> {
+  const asked = readJobFile(parseJobFile(await read(path), path), params);
   const base = path === "-" ? "." : dirname(path);
-  for (const [name, { task }] of Object.entries(spec.tasks)) {
+  for (const [name, { task }] of Object.entries(asked.spec.tasks)) {
     if (task.wasm === undefined || !/^\.{0,2}\//.test(task.wasm.module)) continue;
     const file = resolve(base, task.wasm.module);
     if (!(await Bun.file(file).exists())) {
@@ -55,7 +65,7 @@ async function specOf(
     }
     task.wasm.module = await uploadModule(store, file);
   }
-  return spec;
+  return asked;
 }
 
 async function read(path: string): Promise<string> {
@@ -69,13 +79,22 @@ async function read(path: string): Promise<string> {
   }
 }
 
-async function submitJob(sms: Client, spec: JobSpec, idempotencyKey?: string): Promise<Job> {
-  try {
-    return await sms.json<Job>("POST", "/v1/jobs", {
-      body: { spec, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) },
-      // A job of thousands of tasks takes SMS a moment.
-      timeoutMs: 30_000,
+/** Sets the schedule of the job's name. */
+async function putSchedule(sms: Client, { spec, schedule }: Filed): Promise<Schedule> {
+  if (spec.name === undefined) {
+    throw new Fault("invalid_argument", "name: is missing, and a schedule goes by its name", {
+      field: "name",
     });
+  }
+  const path = `/v1/schedules/${encodeURIComponent(spec.name)}`;
+  return sent<Schedule>(sms, "PUT", path, { spec: { ...schedule, job: spec } });
+}
+
+/** The answer to what a file asks for; faults name the path in the file. */
+async function sent<T>(sms: Client, method: string, path: string, body: unknown): Promise<T> {
+  try {
+    // A job of thousands of tasks takes SMS a moment.
+    return await sms.json<T>(method, path, { body, timeoutMs: 30_000 });
   } catch (error) {
     throw fileFault(Fault.from(error));
   }

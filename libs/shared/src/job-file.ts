@@ -8,6 +8,7 @@ import { check } from "./check.ts";
 import { Fault } from "./fault.ts";
 import { checkJobSpec, JobSpec, JobTaskSpec, TaskTemplate } from "./job.ts";
 import { mapStrings, substitute } from "./references.ts";
+import { ScheduleTimes } from "./schedule.ts";
 import { closed, MockSpec, Resources, RetryPolicy } from "./task.ts";
 import { durationMs, durationPattern, sizeBytes, sizePattern } from "./units.ts";
 
@@ -93,6 +94,7 @@ export const JobFile = Type.Object(
       minProperties: 1,
       description: "Tasks by name.",
     }),
+    schedule: Type.Optional(ScheduleTimes),
     params: Type.Optional(
       Type.Record(Type.String({ pattern: "^[A-Za-z_][A-Za-z0-9_-]{0,62}$" }), ParamDefault, {
         ...closed,
@@ -240,17 +242,23 @@ export function fileFault(fault: Fault): Fault {
   });
 }
 
+/** What a job file asks for: a job, and when it is submitted if that is not now. */
+export interface Filed {
+  spec: JobSpec;
+  schedule?: Static<typeof ScheduleTimes>;
+}
+
 /**
- * The spec that a job file asks for. `given` are parameters as on a command line.
+ * What a job file asks for. `given` are parameters as on a command line.
  * Throws `invalid_argument` with the path in the file.
  */
-export function jobFromFile(document: unknown, given: Params = {}): JobSpec {
+export function readJobFile(document: unknown, given: Params = {}): Filed {
   if (typeof document !== "object" || document === null || Array.isArray(document)) {
     throw new Fault("invalid_argument", "the job is no mapping with name and tasks");
   }
   const { params: declared, ...rest } = document as Record<string, unknown>;
   const params = paramsOf(declared, given);
-  const file = check(JobFile, typed(JobFile, withParams(rest, params)));
+  const { schedule, ...file } = check(JobFile, typed(JobFile, withParams(rest, params)));
   const spec = {
     ...canonical(file),
     tasks: Object.fromEntries(
@@ -266,10 +274,17 @@ export function jobFromFile(document: unknown, given: Params = {}): JobSpec {
     ...(Object.keys(params).length === 0 ? {} : { params }),
   };
   try {
-    return checkJobSpec(spec, "");
+    return { spec: checkJobSpec(spec, ""), ...(schedule === undefined ? {} : { schedule }) };
   } catch (error) {
     throw fileFault(Fault.from(error));
   }
+}
+
+/** The spec of a job file without a schedule; see readJobFile. */
+export function jobFromFile(document: unknown, given: Params = {}): JobSpec {
+  const { spec, schedule } = readJobFile(document, given);
+  if (schedule === undefined) return spec;
+  throw bad("schedule", "a job is submitted once", "put it as a schedule instead");
 }
 
 /** JSON Schema (draft 2020-12) of job files for editors: a number may also be a `${param.…}`. */

@@ -8,9 +8,10 @@ import type { TSchema } from "@sinclair/typebox";
 import { descriptors } from "./grpc/descriptors.ts";
 import { Job, JobSpec } from "./job.ts";
 import { Node } from "./node.ts";
+import { Schedule, ScheduleSpec } from "./schedule.ts";
 import { Event, Task, TaskSpec } from "./task.ts";
 
-const named: Record<string, TSchema> = { JobSpec, TaskSpec };
+const named: Record<string, TSchema> = { JobSpec, ScheduleSpec, TaskSpec };
 
 /** JSON's type of a proto scalar; bytes travel as base64. */
 const scalarTypes: Partial<Record<ScalarType, string>> = {
@@ -112,6 +113,8 @@ test.each([
   ["Node", Node],
   ["JobSpec", JobSpec],
   ["Job", Job],
+  ["ScheduleSpec", ScheduleSpec],
+  ["Schedule", Schedule],
 ] as const)("%s is the same in the schema and in the proto", (name, schema) => {
   expect(compare(schema, messageOf(name), name)).toEqual([]);
 });

@@ -3,10 +3,12 @@ import { expect } from "bun:test";
 import type { Cases } from "../cases.ts";
 import type { Json } from "../world.ts";
 import { jobsGrpc } from "./jobs.ts";
+import { schedulesGrpc } from "./schedules.ts";
 import { first, output } from "./messages.ts";
 
 export const smsGrpc: Cases = {
   ...jobsGrpc,
+  ...schedulesGrpc,
   "NodeService/Register": async ({ world }) => {
     expect(await world.paperNode()).toStartWith("node_");
   },

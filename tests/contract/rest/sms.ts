@@ -4,11 +4,13 @@ import type { Cases } from "../cases.ts";
 import type { Json } from "../world.ts";
 import { firstMessage } from "./socket.ts";
 import { jobsRest } from "./jobs.ts";
+import { schedulesRest } from "./schedules.ts";
 import { operational } from "./operational.ts";
 
 export const smsRest: Cases = {
   ...operational("sms"),
   ...jobsRest,
+  ...schedulesRest,
   "POST /v1/tasks": async ({ world }) => {
     const body = { spec: { name: "once", mock: {} }, idempotencyKey: crypto.randomUUID() };
     const first = await world.ok("sms", "POST /v1/tasks", { body }, 201);

@@ -16,7 +16,7 @@ import { withoutSecrets } from "../tasks/record.ts";
 import type { RecordStore } from "../tasks/store.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import type { JobAdvancer } from "./advancer.ts";
-import { planJob } from "./plan.ts";
+import { type Plan, planJob } from "./plan.ts";
 import type { JobRecords } from "./redis.ts";
 
 export interface JobFilter {
@@ -84,6 +84,17 @@ export class Jobs {
     }
   }
 
+  /** The spec that a request asks for, checked whole. Throws `invalid_argument`. */
+  check(request: Pick<JobRequest, "spec" | "file" | "params">): JobSpec {
+    const spec = specOf(request);
+    this.#plan(spec, this.#ids.next("job"));
+    return spec;
+  }
+
+  #plan(spec: JobSpec, id: JobId, wanted?: (group: number, index: number) => boolean): Plan {
+    return planJob(spec, id, (value, root) => this.#tasks.check(value, root), wanted);
+  }
+
   async #accept(
     spec: JobSpec,
     how: {
@@ -93,7 +104,7 @@ export class Jobs {
     },
   ): Promise<Job> {
     const id = this.#ids.next("job");
-    const plan = planJob(spec, id, (value, root) => this.#tasks.check(value, root), how.wanted);
+    const plan = this.#plan(spec, id, how.wanted);
     const taskIds = plan.tasks.map(() => this.#ids.next("task"));
     const { idempotencyKey, rerunOf } = how;
     const { id: known } = await this.#read(() =>
@@ -249,7 +260,7 @@ const conflict = (id: JobId, said: string) =>
   new Fault("conflict", `job ${id} ${said}`, { field: "jobId" });
 
 /** The spec that a request asks for, parameters substituted. Throws `invalid_argument`. */
-function specOf({ spec, file, params }: JobRequest): JobSpec {
+function specOf({ spec, file, params }: Pick<JobRequest, "spec" | "file" | "params">): JobSpec {
   if ((spec === undefined) === (file === undefined)) {
     throw new Fault("invalid_argument", "spec: give exactly one of spec and file", {
       field: "spec",
@@ -274,7 +285,7 @@ function specOf({ spec, file, params }: JobRequest): JobSpec {
 }
 
 /** A spec fit to be shown: names of secrets stay, values go. */
-function shownSpec(spec: JobSpec): JobSpec {
+export function shownSpec(spec: JobSpec): JobSpec {
   const tasks = Object.entries(spec.tasks).map(([name, one]) => [
     name,
     { ...one, task: withoutSecrets(one.task) },

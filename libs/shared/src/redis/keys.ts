@@ -101,6 +101,10 @@ export class Keys {
   scheduleQueue(name: string): string {
     return this.#key("schedule-queue", name);
   }
+  /** Set of schedules with such times. */
+  get schedulesQueued(): string {
+    return this.#key("schedules-queued");
+  }
   /** Sorted set (lexical) of all schedules' names. */
   get schedules(): string {
     return this.#key("schedules");
