@@ -70,6 +70,26 @@ export const spearletConfig = Type.Object(
     storeUrl: Type.Optional(
       Type.String({ description: "HTTP address of the Object Store; default: what SMS says" }),
     ),
+    sandboxes: Type.Optional(
+      Type.Array(
+        Type.Union([Type.Literal("none"), Type.Literal("namespace")], {
+          errorMessage: "must be none or namespace",
+        }),
+        {
+          minItems: 1,
+          description:
+            "Sandboxes that processes may run in, the default first; default: none,namespace, " +
+            "but only namespace if the node listens beyond loopback",
+        },
+      ),
+    ),
+    sandboxNetwork: Type.Optional(
+      Type.Boolean({
+        description:
+          "A sandbox may share the host's network, if the task asks for it; default: yes, " +
+          "but not if the node listens beyond loopback",
+      }),
+    ),
     dockerSocket: Type.String({
       default: "/var/run/docker.sock",
       minLength: 1,
@@ -114,3 +134,22 @@ export const spearletConfig = Type.Object(
   { additionalProperties: false },
 );
 export type SpearletConfig = Static<typeof spearletConfig>;
+
+/** True if the node can be reached from elsewhere, so that its tasks may be anybody's. */
+function isExposed({ httpListen, grpcListen }: SpearletConfig): boolean {
+  return [httpListen, grpcListen].some(
+    (address) => !/^(?:127\.[\d.]+|localhost|\[?::1\]?):\d+$/.test(address),
+  );
+}
+
+/** What processes may have on this node. */
+export function processPolicy(config: SpearletConfig): {
+  sandboxes: readonly ("none" | "namespace")[];
+  hostNetwork: boolean;
+} {
+  const exposed = isExposed(config);
+  return {
+    sandboxes: config.sandboxes ?? (exposed ? ["namespace"] : ["none", "namespace"]),
+    hostNetwork: config.sandboxNetwork ?? !exposed,
+  };
+}

@@ -77,6 +77,12 @@ export const ProcessSpec = Type.Object(
     user: Type.Optional(
       Type.String({ maxLength: 64, description: "Run as this user of the node." }),
     ),
+    network: Type.Optional(
+      oneOf(
+        ["none", "host"],
+        "Network in a sandbox. Default none; without a sandbox it is the host's.",
+      ),
+    ),
   },
   { ...closed, description: "A command run as a process." },
 );

@@ -1,148 +1,144 @@
 /**
  * ProcessAgent: runs a command as a process in a session of its own with a clean
- * environment, and ends the whole tree of what it started (T6).
+ * environment, and ends the whole tree of what it started (T6): exactly and at
+ * once where the kernel groups it, by a walk over all processes elsewhere.
  */
 import { readFileSync } from "node:fs";
-import type { Usage } from "@spear/shared/task.ts";
-import { isAlive, processInfo, signal } from "../machine/proc.ts";
+import { chmod, chown } from "node:fs/promises";
+import type { NodeId } from "@spear/shared/ids.ts";
 import {
   AgentFailure,
   type Agent,
-  type AgentExit,
   type AttemptContext,
   type PreparedAttempt,
   type RunningAttempt,
 } from "./agent.ts";
-import { OutputPipe } from "./process/pipe.ts";
-import { killTree, type TreeRoot } from "./process/tree.ts";
+import type { Account } from "./process/account.ts";
+import type { Lane } from "./process/lane.ts";
+import { Lanes } from "./process/lanes.ts";
+import { planLaunch, type LaunchPolicy, type Sandbox } from "./process/launch.ts";
+import { RunningProcess } from "./process/running.ts";
+import { sandboxWorks } from "./process/sandbox.ts";
+import { killTree, sweepTrees, type TreeRoot } from "./process/tree.ts";
+import { Warden } from "./process/warden.ts";
 
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+export interface ProcessOptions {
+  nodeId: NodeId;
+  /** The node's own directory, which no sandbox shows. */
+  dataDir: string;
+  /** What the node allows, the default first. */
+  sandboxes: readonly Sandbox[];
+  /** A sandbox may share the host's network, if the spec asks for it. */
+  hostNetwork: boolean;
+  /** Without control groups, for tests. Default: with, where they can be had. */
+  groups?: boolean;
+}
 
-/** How long output may still come when every process that was found has ended. */
-const drainTimeoutMs = 1_000;
+/** Most processes and threads of an attempt that does not say. */
+const defaultPids = 1_024;
 
 export class ProcessAgent implements Agent {
   readonly runtime = "process";
+  readonly #options: ProcessOptions;
+  readonly #lanes: Lanes | undefined;
+  readonly #warden: Warden;
+  /** Attempts of this run, which a sweep spares. */
+  readonly #live = new Map<RunningProcess, TreeRoot>();
+  #policy: LaunchPolicy | undefined;
 
-  probe(): Promise<string> {
-    return Promise.resolve(readFileSync("/proc/sys/kernel/osrelease", "utf8").trim());
+  constructor(options: ProcessOptions) {
+    this.#options = options;
+    this.#lanes = options.groups === false ? undefined : Lanes.open(options.nodeId);
+    this.#warden = new Warden(options.nodeId, this.#lanes);
   }
 
-  prepare(context: AttemptContext): Promise<PreparedAttempt> {
-    return Promise.resolve({
-      start: () => Promise.resolve(new RunningProcess(context)),
-      cleanup: () => Promise.resolve(),
-    });
+  /** How a tree is ended: "cgroup2", "cgroup1" or "process-tree". */
+  get killMethod(): string {
+    return this.#lanes?.method ?? "process-tree";
+  }
+
+  /** The kernel's release; undefined if none of the sandboxes that are allowed works. */
+  async probe(): Promise<string | undefined> {
+    this.#policy ??= await this.#findPolicy();
+    if (this.#policy.sandboxes.length === 0) return undefined;
+    return readFileSync("/proc/sys/kernel/osrelease", "utf8").trim();
+  }
+
+  async #findPolicy(): Promise<LaunchPolicy> {
+    const { sandboxes, hostNetwork, dataDir } = this.#options;
+    const works = sandboxes.includes("namespace") && (await sandboxWorks());
+    return {
+      sandboxes: sandboxes.filter((sandbox) => sandbox === "none" || works),
+      hostNetwork,
+      dataDir,
+    };
+  }
+
+  /**
+   * Checks what the spec asks for. Throws `AgentFailure`: `sandbox_not_allowed`,
+   * `network_not_allowed`, `user_not_allowed`, `user_not_found`; `groups_exhausted`
+   * is the node's fault.
+   */
+  async prepare(context: AttemptContext): Promise<PreparedAttempt> {
+    this.#policy ??= await this.#findPolicy();
+    const launch = planLaunch(context, this.#policy);
+    if (launch.account !== undefined) await handOver(context.workDir, launch.account);
+    let lane = this.#acquire(context);
+    return {
+      start: () => {
+        const running = new RunningProcess(context, launch, lane);
+        this.#live.set(running, running.root);
+        return Promise.resolve(running as RunningAttempt);
+      },
+      cleanup: async () => {
+        for (const [running, root] of this.#live) {
+          if (root.taskId === context.taskId && root.attempt === context.attempt) {
+            this.#live.delete(running);
+          }
+        }
+        if (lane === undefined) return;
+        const used = lane;
+        lane = undefined;
+        await used.kill();
+        this.#lanes?.release(used);
+      },
+    };
+  }
+
+  #acquire({ spec, limits }: AttemptContext): Lane | undefined {
+    const { memoryBytes, pids = defaultPids } = limits;
+    try {
+      return this.#lanes?.acquire({
+        // What is not asked for is a share, not a bound: an idle machine may be used.
+        cpu: spec.resources?.cpu === undefined || limits.cpu === 0 ? undefined : limits.cpu,
+        memoryBytes: memoryBytes === 0 ? undefined : memoryBytes,
+        pids,
+      });
+    } catch (error) {
+      throw new AgentFailure("groups_exhausted", "the node can't make another control group", {
+        nodeFault: true,
+        cause: error,
+      });
+    }
   }
 
   async reap(handle: string): Promise<void> {
     await killTree(JSON.parse(handle) as TreeRoot);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return Promise.resolve();
+  async sweep(): Promise<number> {
+    const grouped = (await this.#lanes?.sweep()) ?? 0;
+    return grouped + (await sweepTrees(this.#options.nodeId, [...this.#live.values()]));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#lanes?.[Symbol.asyncDispose]();
+    this.#warden[Symbol.dispose]();
   }
 }
 
-class RunningProcess implements RunningAttempt {
-  readonly exit: Promise<AgentExit>;
-  readonly #child: ReturnType<typeof spawn>;
-  readonly #root: TreeRoot;
-
-  constructor(context: AttemptContext) {
-    const stdout = new OutputPipe();
-    const stderr = new OutputPipe();
-    const output = [
-      stdout.drain((bytes) => context.output.write("stdout", bytes)),
-      stderr.drain((bytes) => context.output.write("stderr", bytes)),
-    ];
-    try {
-      this.#child = spawn(context, stdout.writeEnd, stderr.writeEnd);
-    } finally {
-      stdout.started();
-      stderr.started();
-    }
-    const { pid } = this.#child;
-    const startTicks = processInfo(pid)?.startTicks ?? 0;
-    this.#root = {
-      taskId: context.taskId,
-      attempt: context.attempt,
-      root: { pid, startTicks },
-    };
-    this.exit = this.#toExit(output, [stdout, stderr]);
-  }
-
-  get pid(): number {
-    return this.#child.pid;
-  }
-
-  get handle(): string {
-    return JSON.stringify(this.#root);
-  }
-
-  async #toExit(output: Promise<void>[], pipes: OutputPipe[]): Promise<AgentExit> {
-    await this.#child.exited;
-    // What it started in the background ends with it, and lets go of the pipes.
-    await killTree(this.#root);
-    const late = setTimeout(() => {
-      for (const pipe of pipes) void pipe.cancel();
-    }, drainTimeoutMs);
-    await Promise.allSettled(output);
-    clearTimeout(late);
-    const { exitCode, signalCode } = this.#child;
-    return {
-      ...(signalCode === null ? { exitCode: exitCode ?? 0 } : { signal: String(signalCode) }),
-      usage: await this.usage(),
-    };
-  }
-
-  async stop(graceMs: number): Promise<void> {
-    const { pid } = this.#child;
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      signal(-pid, "SIGTERM");
-      const forced = setTimeout(() => {
-        if (isAlive(this.#root.root)) void killTree(this.#root);
-      }, graceMs);
-      await this.#child.exited;
-      clearTimeout(forced);
-    }
-    await this.exit;
-  }
-
-  usage(): Promise<Usage> {
-    const used = this.#child.resourceUsage();
-    return Promise.resolve({
-      cpuMs: Math.round(Number(used?.cpuTime.total ?? 0) / 1000),
-      maxMemoryBytes: used?.maxRSS ?? 0,
-    });
-  }
-}
-
-function spawn({ spec, env, stdin, workDir }: AttemptContext, stdout: number, stderr: number) {
-  const [program = "", ...args] = spec.process?.command ?? [];
-  try {
-    return Bun.spawn([program, ...args], {
-      cwd: workDir,
-      env: { PATH: defaultPath, HOME: workDir, TMPDIR: workDir, ...env },
-      stdin: stdin.byteLength === 0 ? "ignore" : stdin,
-      stdout,
-      stderr,
-      detached: true,
-    });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") {
-      throw new AgentFailure("command_not_found", `there is no command ${program}`);
-    }
-    if (code === "EACCES" || code === "ENOEXEC") {
-      throw new AgentFailure("command_not_executable", `${program} can't be executed: ${code}`);
-    }
-    if (code === "E2BIG") {
-      throw new AgentFailure("command_too_long", "arguments and environment are too long");
-    }
-    throw new AgentFailure("spawn_failed", `the node can't start a process: ${code ?? ""}`, {
-      nodeFault: true,
-      cause: error,
-    });
-  }
+/** The directory becomes the user's; this node's group may go through it. */
+async function handOver(dir: string, { uid }: Account): Promise<void> {
+  await chown(dir, uid, process.getgid?.() ?? 0);
+  await chmod(dir, 0o710);
 }

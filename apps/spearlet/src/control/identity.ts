@@ -41,7 +41,8 @@ export function lockDataDir(dataDir: string): Disposable {
   const path = join(dataDir, "lock");
   const self = processInfo(process.pid);
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    // Others may pass, so that a task of another user reaches its work directory.
+    mkdirSync(dataDir, { recursive: true, mode: 0o711 });
     const holder = readHolder(path);
     if (holder !== undefined && isAlive(holder)) {
       throw new Fault("conflict", `process ${holder.pid} uses ${dataDir} already`, {

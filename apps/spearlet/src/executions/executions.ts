@@ -49,7 +49,7 @@ export class Executions {
   constructor(deps: ExecutionsDeps) {
     this.#deps = deps;
     for (const dir of [deps.workDir, deps.keptDir]) {
-      mkdirSync(dir, { recursive: true, mode: 0o700 });
+      mkdirSync(dir, { recursive: true, mode: 0o711 });
     }
   }
 

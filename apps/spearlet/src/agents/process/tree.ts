@@ -3,15 +3,17 @@
  * children, the session, and whoever inherited the attempt's environment, which
  * also finds a grandchild that made a session of its own and lost its parent.
  */
+import { systemClock } from "@spear/shared/clock.ts";
+import type { NodeId } from "@spear/shared/ids.ts";
+import { attemptKey, type AttemptId } from "../../executions/attempt.ts";
 import {
   allProcesses,
   environmentOf,
   isAlive,
   signal,
   type ProcessId,
+  type ProcessInfo,
 } from "../../machine/proc.ts";
-import { systemClock } from "@spear/shared/clock.ts";
-import type { AttemptId } from "../../executions/attempt.ts";
 
 /** How an attempt is recognised. */
 export interface TreeRoot extends AttemptId {
@@ -19,20 +21,45 @@ export interface TreeRoot extends AttemptId {
   root: ProcessId;
 }
 
-const rounds = 200;
+/** In the environment of every process that this agent starts, beside the task's. */
+export const mark = { SPEAR_RUNTIME: "process" } as const;
+
+const killRounds = 200;
 const pauseMs = 10;
 
+/** The attempt that a process says it belongs to. */
+interface Marks {
+  nodeId: string | undefined;
+  key: string;
+}
+
+function marksOf(pid: number): Marks | undefined {
+  const environment = environmentOf(pid);
+  if (environment?.get("SPEAR_RUNTIME") !== mark.SPEAR_RUNTIME) return undefined;
+  return {
+    nodeId: environment.get("SPEAR_NODE_ID"),
+    key: `${environment.get("SPEAR_TASK_ID")}-${environment.get("SPEAR_ATTEMPT")}`,
+  };
+}
+
 /** Every process of the attempt that runs now. */
-export function treeOf({ taskId, attempt, root }: TreeRoot): ProcessId[] {
+export function treeOf(attempt: TreeRoot): ProcessId[] {
+  const { root } = attempt;
   const all = allProcesses();
-  const members = new Map<number, ProcessId>();
-  // A process id that was given to somebody else since then is not ours, nor is its session.
-  const sessionIsOurs = all.some(({ pid }) => pid === root.pid) ? isAlive(root) : true;
-  for (const info of all) {
-    if (info.startTicks < root.startTicks) continue;
-    const inSession = sessionIsOurs && (info.session === root.pid || info.pid === root.pid);
-    if (inSession || isMarked(info.pid, taskId, attempt)) members.set(info.pid, info);
-  }
+  // An id that was given to somebody else since then is not ours, nor is its session.
+  const taken = all.some(({ pid }) => pid === root.pid) && !isAlive(root);
+  return withChildren(all, ({ pid, session, startTicks }) => {
+    if (startTicks < root.startTicks) return false;
+    if (!taken && (pid === root.pid || session === root.pid)) return true;
+    return marksOf(pid)?.key === attemptKey(attempt);
+  });
+}
+
+function withChildren(
+  all: readonly ProcessInfo[],
+  belongs: (info: ProcessInfo) => boolean,
+): ProcessId[] {
+  const members = new Map(all.filter(belongs).map((info) => [info.pid, info]));
   for (let grown = true; grown;) {
     grown = false;
     for (const info of all) {
@@ -44,23 +71,37 @@ export function treeOf({ taskId, attempt, root }: TreeRoot): ProcessId[] {
   return [...members.values()];
 }
 
-function isMarked(pid: number, taskId: string, attempt: number): boolean {
-  const environment = environmentOf(pid);
-  return (
-    environment?.get("SPEAR_TASK_ID") === taskId &&
-    environment.get("SPEAR_ATTEMPT") === String(attempt)
+/** Kills every process of the attempt; resolves when none is left. */
+export async function killTree(attempt: TreeRoot): Promise<void> {
+  await killFound(() => treeOf(attempt));
+}
+
+/**
+ * Kills what the node's process agent has ever started and `live` does not hold;
+ * resolves with how many processes there were.
+ */
+export function sweepTrees(nodeId: NodeId, live: readonly AttemptId[]): Promise<number> {
+  const spared = new Set(live.map(attemptKey));
+  return killFound(() =>
+    withChildren(allProcesses(), ({ pid }) => {
+      const marks = marksOf(pid);
+      return marks?.nodeId === nodeId && !spared.has(marks.key);
+    }),
   );
 }
 
-/** Kills every process of the attempt; resolves when none is left. */
-export async function killTree(root: TreeRoot): Promise<void> {
-  for (let round = 0; round < rounds; round += 1) {
-    const members = treeOf(root);
-    if (members.length === 0) return;
+async function killFound(find: () => ProcessId[]): Promise<number> {
+  const killed = new Set<number>();
+  for (let round = 0; round < killRounds; round += 1) {
+    const found = find();
+    if (found.length === 0) return killed.size;
     // Stopped first, none can fork out of the next look.
-    for (const { pid } of members) signal(pid, "SIGSTOP");
-    for (const { pid } of members) signal(pid, "SIGKILL");
+    for (const { pid } of found) signal(pid, "SIGSTOP");
+    for (const { pid } of found) {
+      signal(pid, "SIGKILL");
+      killed.add(pid);
+    }
     await systemClock.wait(pauseMs);
   }
-  throw new Error("processes of the attempt outlive SIGKILL");
+  throw new Error("processes outlive SIGKILL");
 }

@@ -222,6 +222,8 @@ export interface ProcessSpec {
   command: string[];
   /** Run as this user of the node. Empty: the agent's own. */
   user: string;
+  /** "none" or "host", in a sandbox; without one it is the host's. Default "none". */
+  network: string;
 }
 
 /** A command run in a container. */
@@ -1464,7 +1466,7 @@ export const Spread: MessageFns<Spread> = {
 };
 
 function createBaseProcessSpec(): ProcessSpec {
-  return { command: [], user: "" };
+  return { command: [], user: "", network: "" };
 }
 
 export const ProcessSpec: MessageFns<ProcessSpec> = {
@@ -1474,6 +1476,9 @@ export const ProcessSpec: MessageFns<ProcessSpec> = {
     }
     if (message.user !== "") {
       writer.uint32(18).string(message.user);
+    }
+    if (message.network !== "") {
+      writer.uint32(26).string(message.network);
     }
     return writer;
   },
@@ -1507,6 +1512,14 @@ export const ProcessSpec: MessageFns<ProcessSpec> = {
             message.user = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.network = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1523,6 +1536,7 @@ export const ProcessSpec: MessageFns<ProcessSpec> = {
     return {
       command: globalThis.Array.isArray(object?.command) ? object.command.map((e: any) => globalThis.String(e)) : [],
       user: isSet(object.user) ? globalThis.String(object.user) : "",
+      network: isSet(object.network) ? globalThis.String(object.network) : "",
     };
   },
 
@@ -1534,6 +1548,9 @@ export const ProcessSpec: MessageFns<ProcessSpec> = {
     if (message.user !== "") {
       obj.user = message.user;
     }
+    if (message.network !== "") {
+      obj.network = message.network;
+    }
     return obj;
   },
 
@@ -1544,6 +1561,7 @@ export const ProcessSpec: MessageFns<ProcessSpec> = {
     const message = createBaseProcessSpec();
     message.command = object.command?.map((e) => e) || [];
     message.user = object.user ?? "";
+    message.network = object.network ?? "";
     return message;
   },
 };

@@ -1,0 +1,309 @@
+/**
+ * A control group that holds one attempt at a time and is used again: making one
+ * for each attempt costs more than many a command. What a former attempt used is
+ * not charged to the next; a lane that can't be emptied is thrown away.
+ */
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import { systemClock } from "@spear/shared/clock.ts";
+import { signal } from "../../machine/proc.ts";
+import { resources, type Groups, type LimitRoot, type Resource } from "./groups.ts";
+
+/** What an attempt may use; undefined: no limit. */
+export interface LaneLimits {
+  /** CPU cores. */
+  cpu: number | undefined;
+  memoryBytes: number | undefined;
+  pids: number | undefined;
+}
+
+/** Names of the files that differ between the versions. */
+const files = {
+  1: {
+    memory: "memory.limit_in_bytes",
+    swap: "memory.memsw.limit_in_bytes",
+    peak: "memory.max_usage_in_bytes",
+    current: "memory.usage_in_bytes",
+    events: "memory.oom_control",
+    unlimited: "-1",
+  },
+  2: {
+    memory: "memory.max",
+    swap: "memory.swap.max",
+    peak: "memory.peak",
+    current: "memory.current",
+    events: "memory.events",
+    unlimited: "max",
+  },
+} as const;
+
+const cpuPeriodUs = 100_000;
+/** What a former attempt may leave charged to a lane that is used again, in bytes. */
+const residueBytes = 1024 * 1024;
+const killRounds = 500;
+
+/** A control file that stays open: opening costs more than writing, and a peak is its file's. */
+class ControlFile {
+  readonly #fd: number;
+
+  constructor(path: string, flags: "r+" | "w") {
+    this.#fd = openSync(path, flags);
+  }
+
+  number(): number {
+    const buffer = Buffer.alloc(32);
+    return Number(buffer.toString("latin1", 0, readSync(this.#fd, buffer, 0, 32, 0)));
+  }
+
+  write(text: string): void {
+    writeSync(this.#fd, text);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function tryWrite(path: string, text: string): boolean {
+  try {
+    // Without O_CREAT and O_TRUNC, of which control files know nothing.
+    writeFileSync(path, text, { flag: "r+" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The number behind a name in a file of names and numbers. */
+function entry(text: string, name: string): number {
+  return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
+}
+
+export class Lane {
+  /** Where a child is started. */
+  readonly dir: string;
+  readonly #version: 1 | 2;
+  /** Directory and version for each resource that can be limited. */
+  readonly #limits: Partial<Record<Resource, LimitRoot>> = {};
+  /** Groups in other hierarchies that a child is moved into. */
+  readonly #others: ControlFile[] = [];
+  readonly #peak: ControlFile | undefined;
+  #set: Partial<LaneLimits> = {};
+  #used = false;
+  #spent = false;
+  #cpuBeforeUs = 0;
+  #oomKillsBefore = 0;
+
+  constructor(groups: Groups, name: string) {
+    this.dir = join(groups.dir, name);
+    this.#version = groups.method === "cgroup2" ? 2 : 1;
+    mkdirSync(this.dir);
+    const made = new Set([this.dir]);
+    for (const resource of resources) {
+      const root = groups.limits[resource];
+      if (root === undefined) continue;
+      const dir = join(root.dir, name);
+      this.#limits[resource] = { dir, version: root.version };
+      if (made.has(dir)) continue;
+      mkdirSync(dir);
+      made.add(dir);
+      this.#others.push(new ControlFile(join(dir, "cgroup.procs"), "w"));
+    }
+    const memory = this.#limits.memory;
+    if (memory !== undefined) {
+      this.#peak = new ControlFile(join(memory.dir, files[memory.version].peak), "r+");
+      if (memory.version === 2) {
+        tryWrite(join(memory.dir, "memory.swap.max"), "0");
+        tryWrite(join(memory.dir, "memory.oom.group"), "1");
+      }
+    }
+  }
+
+  /** Gets ready for an attempt; false if the lane can't be used again. */
+  prepare(limits: LaneLimits): boolean {
+    if (!this.#limitMemory(limits.memoryBytes) || !this.#resetPeak()) return false;
+    this.#used = true;
+    this.#limitPids(limits.pids);
+    this.#limitCpu(limits.cpu);
+    this.#cpuBeforeUs = this.#cpuUs();
+    this.#oomKillsBefore = this.#oomKills();
+    return true;
+  }
+
+  /** True if the kernel holds attempts to a limit of that resource. */
+  limits(resource: Resource): boolean {
+    return this.#limits[resource] !== undefined;
+  }
+
+  #limitMemory(bytes: number | undefined): boolean {
+    const memory = this.#limits.memory;
+    if (memory === undefined) return true;
+    if (bytes !== this.#set.memoryBytes) {
+      const { memory: limit, swap, unlimited } = files[memory.version];
+      const text = bytes === undefined ? unlimited : String(bytes);
+      const raise = bytes === undefined || bytes > (this.#set.memoryBytes ?? Infinity);
+      // The limit with swap may never be below the one without.
+      const order = memory.version === 1 ? (raise ? [swap, limit] : [limit, swap]) : [limit];
+      const done = order.map((file) => tryWrite(join(memory.dir, file), text));
+      if (!(done[order.indexOf(limit)] ?? false)) return false;
+      this.#set.memoryBytes = bytes;
+    }
+    return true;
+  }
+
+  #resetPeak(): boolean {
+    try {
+      this.#peak?.write("0");
+      return true;
+    } catch {
+      // Before Linux 6.12 the peak of version 2 stays for ever.
+      return !this.#used;
+    }
+  }
+
+  #limitPids(pids: number | undefined): void {
+    const dir = this.#limits.pids?.dir;
+    if (dir === undefined || pids === this.#set.pids) return;
+    if (tryWrite(join(dir, "pids.max"), pids === undefined ? "max" : String(pids))) {
+      this.#set.pids = pids;
+    }
+  }
+
+  #limitCpu(cpu: number | undefined): void {
+    const root = this.#limits.cpu;
+    if (root === undefined || cpu === this.#set.cpu) return;
+    const quota = cpu === undefined ? undefined : Math.max(1_000, Math.round(cpu * cpuPeriodUs));
+    const done =
+      root.version === 1
+        ? tryWrite(join(root.dir, "cpu.cfs_quota_us"), String(quota ?? -1))
+        : tryWrite(join(root.dir, "cpu.max"), `${quota ?? "max"} ${cpuPeriodUs}`);
+    if (done) this.#set.cpu = cpu;
+  }
+
+  /**
+   * Puts a child that was started in `dir` under the limits of other hierarchies,
+   * with whatever it has started since. Only where both versions are in use: there
+   * a command has a moment, if the machine is busy, before its limits hold.
+   */
+  enroll(pid: number): void {
+    if (this.#others.length === 0) return;
+    const enrolled = new Set<number>();
+    for (let members = [pid]; members.length > 0;) {
+      for (const member of members) {
+        enrolled.add(member);
+        for (const other of this.#others) {
+          try {
+            other.write(String(member));
+          } catch {
+            // It has ended.
+          }
+        }
+      }
+      members = this.members().filter((member) => !enrolled.has(member));
+    }
+  }
+
+  /** Processes that run in it; a zombie counts as gone. */
+  members(): number[] {
+    // Opened each time: version 1 answers from a copy while a file stays open.
+    const text = readFileSync(join(this.dir, "cgroup.procs"), "utf8").trim();
+    return text === "" ? [] : text.split("\n").map(Number);
+  }
+
+  /** Kills all that runs in it; resolves when nothing does. */
+  async kill(): Promise<void> {
+    if (this.members().length === 0) return;
+    const pids = this.#limits.pids?.dir;
+    if (this.#version === 2) {
+      tryWrite(join(this.dir, "cgroup.kill"), "1");
+      // Linux 6.18 kills whatever is started in a group that was ever killed.
+      this.#spent = true;
+    } else if (pids !== undefined) {
+      // Version 1 kills one by one: nothing may be started meanwhile.
+      tryWrite(join(pids, "pids.max"), "0");
+      delete this.#set.pids;
+    }
+    for (let round = 0; round < killRounds; round += 1) {
+      const members = this.members();
+      if (members.length === 0) return;
+      if (this.#version === 1) for (const pid of members) signal(pid, "SIGKILL");
+      await systemClock.wait(Math.min(1 + round, 20));
+    }
+    throw new Error(`processes in ${this.dir} outlive SIGKILL`);
+  }
+
+  #cpuUs(): number {
+    if (this.#version === 1) return 0;
+    return entry(readFileSync(join(this.dir, "cpu.stat"), "utf8"), "usage_usec");
+  }
+
+  #oomKills(): number {
+    const memory = this.#limits.memory;
+    if (memory === undefined) return 0;
+    return entry(readFileSync(join(memory.dir, files[memory.version].events), "utf8"), "oom_kill");
+  }
+
+  /** CPU time of the attempt so far, in milliseconds; undefined if it isn't counted. */
+  cpuMs(): number | undefined {
+    if (this.#version === 1) return undefined;
+    return Math.round((this.#cpuUs() - this.#cpuBeforeUs) / 1000);
+  }
+
+  /** Most memory of the attempt so far, in bytes; undefined if it isn't counted. */
+  peakBytes(): number | undefined {
+    return this.#peak === undefined ? undefined : this.#peak.number();
+  }
+
+  /** True if the kernel ended a process of the attempt for its memory. */
+  ranOutOfMemory(): boolean {
+    return this.#oomKills() > this.#oomKillsBefore;
+  }
+
+  /** True if it can be used again: next to nothing of the former attempt is left. */
+  isClean(): boolean {
+    if (this.#spent || this.members().length > 0) return false;
+    const memory = this.#limits.memory;
+    if (memory === undefined) return true;
+    const path = join(memory.dir, files[memory.version].current);
+    const current = () => Number(readFileSync(path, "utf8"));
+    if (current() <= residueBytes) return true;
+    // Cached files go; what lies in a file system in memory stays.
+    tryWrite(
+      join(memory.dir, memory.version === 1 ? "memory.force_empty" : "memory.reclaim"),
+      "1G",
+    );
+    return current() <= residueBytes;
+  }
+
+  /** Takes it down; nothing may run in it. */
+  async remove(): Promise<void> {
+    this.#peak?.close();
+    for (const other of this.#others) other.close();
+    const dirs = new Set([this.dir, ...Object.values(this.#limits).map(({ dir }) => dir)]);
+    for (const dir of dirs) await removeGroup(dir);
+  }
+}
+
+/** The kernel may need a moment to let go of a group whose processes have ended. */
+export async function removeGroup(dir: string): Promise<void> {
+  for (let round = 0; ; round += 1) {
+    try {
+      await rmdir(dir);
+      return;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") return;
+      if (code !== "EBUSY" || round === killRounds) throw error;
+      await systemClock.wait(Math.min(1 + round, 20));
+    }
+  }
+}

@@ -1,0 +1,108 @@
+/** The node's lanes: one for each attempt that runs, the clean ones used again. */
+import { readdirSync, readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { systemClock } from "@spear/shared/clock.ts";
+import type { NodeId } from "@spear/shared/ids.ts";
+import { findCgroups } from "../../machine/cgroups.ts";
+import { processInfo, signal } from "../../machine/proc.ts";
+import { groupsOfOtherRuns, openGroups, type Groups } from "./groups.ts";
+import { Lane, removeGroup, type LaneLimits } from "./lane.ts";
+
+const killRounds = 500;
+
+export class Lanes implements AsyncDisposable {
+  readonly #nodeId: NodeId;
+  readonly #groups: Groups;
+  readonly #all = new Set<Lane>();
+  readonly #free: Lane[] = [];
+  #made = 0;
+
+  private constructor(nodeId: NodeId, groups: Groups) {
+    this.#nodeId = nodeId;
+    this.#groups = groups;
+  }
+
+  /** Undefined where this user may not make control groups. */
+  static open(nodeId: NodeId): Lanes | undefined {
+    const startTicks = processInfo(process.pid)?.startTicks ?? 0;
+    const groups = openGroups(nodeId, `${process.pid}-${startTicks}`);
+    return groups === undefined ? undefined : new Lanes(nodeId, groups);
+  }
+
+  get method(): Groups["method"] {
+    return this.#groups.method;
+  }
+
+  /** Directory that has a group for each attempt. */
+  get dir(): string {
+    return this.#groups.dir;
+  }
+
+  /** A lane with these limits. Throws a system error if the machine has no more groups. */
+  acquire(limits: LaneLimits): Lane {
+    for (let lane = this.#free.pop(); lane !== undefined; lane = this.#free.pop()) {
+      if (lane.prepare(limits)) return lane;
+      this.#discard(lane);
+    }
+    const lane = new Lane(this.#groups, String(++this.#made));
+    this.#all.add(lane);
+    lane.prepare(limits);
+    return lane;
+  }
+
+  /** Gives a lane back in which nothing runs any more. */
+  release(lane: Lane): void {
+    if (lane.isClean()) this.#free.push(lane);
+    else this.#discard(lane);
+  }
+
+  /** The kernel may still count what the attempt left; that must not hold up anybody. */
+  #discard(lane: Lane): void {
+    void lane.remove().then(
+      () => this.#all.delete(lane),
+      // Tried again when the node stops, and by its next run.
+      () => undefined,
+    );
+  }
+
+  /** Ends what earlier runs of the node left; resolves with how many processes there were. */
+  async sweep(): Promise<number> {
+    let processes = 0;
+    for (const dir of groupsOfOtherRuns(this.#nodeId, this.#groups, findCgroups())) {
+      processes += await clearGroup(dir);
+    }
+    return processes;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const lane of this.#all) {
+      await lane.kill();
+      await lane.remove();
+    }
+    const { dir, limits } = this.#groups;
+    const roots = new Set([dir, ...Object.values(limits).map((root) => root.dir)]);
+    for (const root of roots) await removeGroup(root);
+  }
+}
+
+/** Kills all that runs in a group and below, and removes it. */
+async function clearGroup(dir: string): Promise<number> {
+  let processes = 0;
+  for (const { name } of readdirSync(dir, { withFileTypes: true }).filter((e) => e.isDirectory())) {
+    processes += await clearGroup(join(dir, name));
+  }
+  const members = () =>
+    readFileSync(join(dir, "cgroup.procs"), "utf8").split("\n").filter(Boolean).map(Number);
+  processes += members().length;
+  for (let round = 0; members().length > 0; round += 1) {
+    if (round === killRounds) throw new Error(`processes in ${dir} outlive SIGKILL`);
+    // Version 1 has no such file.
+    await writeFile(join(dir, "cgroup.kill"), "1", { flag: "r+" }).catch(() => {
+      for (const pid of members()) signal(pid, "SIGKILL");
+    });
+    await systemClock.wait(Math.min(1 + round, 20));
+  }
+  await removeGroup(dir);
+  return processes;
+}

@@ -1,0 +1,174 @@
+/** One command that runs: its output, its end, and the end of all that it started. */
+import { closeSync, fchownSync } from "node:fs";
+import { systemClock } from "@spear/shared/clock.ts";
+import type { Failure, Usage } from "@spear/shared/task.ts";
+import { limitProcess } from "../../machine/libc.ts";
+import { processInfo, signal } from "../../machine/proc.ts";
+import {
+  AgentFailure,
+  type AgentExit,
+  type AttemptContext,
+  type RunningAttempt,
+} from "../agent.ts";
+import type { Lane } from "./lane.ts";
+import type { Launch } from "./launch.ts";
+import { OutputPipe } from "./pipe.ts";
+import { killTree, treeOf, type TreeRoot } from "./tree.ts";
+
+/** How long output may still come when every process that was found has ended. */
+const drainTimeoutMs = 1_000;
+const graceCheckMs = 10;
+
+export class RunningProcess implements RunningAttempt {
+  readonly exit: Promise<AgentExit>;
+  readonly root: TreeRoot;
+  readonly #child: ReturnType<typeof spawn>;
+  readonly #lane: Lane | undefined;
+  readonly #wrapped: boolean;
+  readonly #memoryBytes: number;
+  /** When the grace that was given ends; by the clock that only goes forward. */
+  #graceEndsMs: number | undefined;
+
+  /** Throws `AgentFailure` if the command can't be started. */
+  constructor(context: AttemptContext, launch: Launch, lane: Lane | undefined) {
+    this.#lane = lane;
+    this.#wrapped = launch.wrapped;
+    this.#memoryBytes = context.limits.memoryBytes;
+    const { output } = context;
+    const pipes = [new OutputPipe(), new OutputPipe()] as const;
+    const drained = pipes.map((pipe, index) =>
+      pipe.drain((bytes) => output.write(index === 0 ? "stdout" : "stderr", bytes)),
+    );
+    try {
+      this.#child = spawn(context, launch, lane, pipes);
+    } finally {
+      for (const pipe of pipes) closeSync(pipe.writeEnd);
+    }
+    const { pid } = this.#child;
+    lane?.enroll(pid);
+    if (lane?.limits("memory") !== true && this.#memoryBytes > 0) {
+      limitProcess(pid, "data", this.#memoryBytes);
+    }
+    const startTicks = processInfo(pid)?.startTicks ?? 0;
+    this.root = { taskId: context.taskId, attempt: context.attempt, root: { pid, startTicks } };
+    this.exit = this.#toExit(drained, pipes);
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  get handle(): string {
+    return JSON.stringify(this.root);
+  }
+
+  async #toExit(
+    drained: readonly Promise<void>[],
+    pipes: readonly OutputPipe[],
+  ): Promise<AgentExit> {
+    await this.#child.exited;
+    await this.#lastWords();
+    // What it started in the background ends with it, and lets go of the pipes.
+    await this.#killAll();
+    const late = setTimeout(() => {
+      for (const pipe of pipes) void pipe.cancel();
+    }, drainTimeoutMs);
+    await Promise.allSettled(drained);
+    clearTimeout(late);
+    const { exitCode, signalCode } = this.#child;
+    const failure = exitCode === 0 ? undefined : this.#shortage();
+    return {
+      ...(signalCode === null ? { exitCode: exitCode ?? 0 } : { signal: String(signalCode) }),
+      ...(failure === undefined ? {} : { failure }),
+      usage: await this.usage(),
+    };
+  }
+
+  /** Lets what got SIGTERM together with the command have its grace to the end. */
+  async #lastWords(): Promise<void> {
+    while (this.#graceEndsMs !== undefined && performance.now() < this.#graceEndsMs) {
+      if (this.#members().length === 0) return;
+      await systemClock.wait(graceCheckMs);
+    }
+  }
+
+  /** Every process of the attempt. */
+  #members(): number[] {
+    return this.#lane?.members() ?? treeOf(this.root).map(({ pid }) => pid);
+  }
+
+  async #killAll(): Promise<void> {
+    if (this.#lane === undefined) await killTree(this.root);
+    else await this.#lane.kill();
+  }
+
+  /** Why the kernel ended it, if it did. */
+  #shortage(): Failure | undefined {
+    if (this.#lane?.ranOutOfMemory() !== true) return undefined;
+    const message = `it needed more memory than its limit of ${this.#memoryBytes} bytes`;
+    return { code: "out_of_memory", message };
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      this.#graceEndsMs = performance.now() + graceMs;
+      const wrapper = this.#wrapped ? this.pid : undefined;
+      for (const pid of this.#members()) if (pid !== wrapper) signal(pid, "SIGTERM");
+      const forced = setTimeout(() => void this.#killAll().catch(() => undefined), graceMs);
+      await this.exit.finally(() => clearTimeout(forced));
+    }
+    await this.exit;
+  }
+
+  usage(): Promise<Usage> {
+    const used = this.#child.resourceUsage();
+    return Promise.resolve({
+      cpuMs: this.#lane?.cpuMs() ?? Math.round(Number(used?.cpuTime.total ?? 0) / 1000),
+      // What the platform says may be the parent's, before the command took its place.
+      maxMemoryBytes: this.#lane?.peakBytes() ?? 0,
+    });
+  }
+}
+
+function spawn(
+  { stdin, workDir }: AttemptContext,
+  { argv, env, account, wrapped }: Launch,
+  lane: Lane | undefined,
+  [stdout, stderr]: readonly [OutputPipe, OutputPipe],
+) {
+  const program = argv[0] ?? "";
+  if (account !== undefined) {
+    // So that it can open /dev/stdout by name.
+    for (const { writeEnd } of [stdout, stderr]) fchownSync(writeEnd, account.uid, account.gid);
+  }
+  try {
+    return Bun.spawn(argv, {
+      cwd: workDir,
+      env,
+      stdin: stdin.byteLength === 0 ? "ignore" : stdin,
+      stdout: stdout.writeEnd,
+      stderr: stderr.writeEnd,
+      detached: true,
+      ...(lane === undefined ? {} : { cgroup: lane.dir }),
+      // A sandbox becomes the user itself, when it has built what the user sees.
+      ...(account === undefined || wrapped ? {} : account),
+    });
+  } catch (error) {
+    const { code = "", syscall } = error as NodeJS.ErrnoException;
+    if (syscall !== "open") {
+      if (code === "ENOENT") {
+        throw new AgentFailure("command_not_found", `there is no command ${program}`);
+      }
+      if (code === "EACCES" || code === "ENOEXEC") {
+        throw new AgentFailure("command_not_executable", `${program} can't be executed: ${code}`);
+      }
+      if (code === "E2BIG") {
+        throw new AgentFailure("command_too_long", "arguments and environment are too long");
+      }
+    }
+    throw new AgentFailure("spawn_failed", `the node can't start a process: ${code}`, {
+      nodeFault: true,
+      cause: error,
+    });
+  }
+}
