@@ -228,6 +228,26 @@ export class Chunks {
     }
   }
 
+  /** Reads and verifies a chunk; what is wrong with it, or undefined. */
+  async verify(
+    chunk: Chunk,
+    locate: () => Promise<Buffer | undefined>,
+    signal: AbortSignal,
+  ): Promise<Fault | undefined> {
+    const buffer = isSmall(chunk)
+      ? Buffer.allocUnsafe(chunk.bytes)
+      : await this.#outgoing.take(signal);
+    try {
+      await this.#load(chunk, await locate(), buffer, async () => [await locate()]);
+      return undefined;
+    } catch (error) {
+      if (error instanceof Fault && error.code === "object_corrupted") return error;
+      throw error;
+    } finally {
+      if (!isSmall(chunk)) this.#outgoing.give(buffer);
+    }
+  }
+
   #read(chunk: Chunk, location: Buffer | undefined, bytes: Buffer): Promise<number | undefined> {
     if (location === undefined) return Promise.resolve(undefined);
     return placeInSegment(location) === undefined

@@ -7,6 +7,7 @@ import { constants } from "node:fs";
 import { mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
+import { failpoint } from "../failpoint.ts";
 import type { Blobs, StoredBlob } from "./blobs.ts";
 import { diskFault, type Space } from "./space.ts";
 
@@ -37,13 +38,13 @@ export class DiskBlobs implements Blobs {
     this.#directories = directories;
   }
 
-  /** Opens the blobs below `root`; whatever was half written there before is removed. */
-  static async open(root: string, space: Space): Promise<DiskBlobs> {
+  /** Opens the blobs below `root`; their owner removes whatever was half written there before. */
+  static async open(root: string, space: Space, owner = true): Promise<DiskBlobs> {
     const chunks = join(root, "chunks");
     const temporary = join(root, "tmp");
     await mkdir(chunks, { recursive: true });
-    await rm(temporary, { recursive: true, force: true });
-    await mkdir(temporary);
+    if (owner) await rm(temporary, { recursive: true, force: true });
+    await mkdir(temporary, { recursive: true });
     const directories: FileHandle[] = [];
     for (let prefix = 0; prefix < 256; prefix++) {
       const path = join(chunks, prefix.toString(16).padStart(2, "0"));
@@ -68,16 +69,20 @@ export class DiskBlobs implements Blobs {
         for (let at = 0; at < bytes.byteLength;) {
           at += (await file.write(bytes, at, bytes.byteLength - at)).bytesWritten;
         }
+        failpoint("blob.written");
         await file.datasync();
+        failpoint("blob.synced");
       } finally {
         await file.close();
       }
       await rename(temporary, this.#path(name));
+      failpoint("blob.renamed");
     } catch (error) {
       await rm(temporary, { force: true });
       throw diskFault(error);
     }
     await this.#directories[Number.parseInt(name.slice(0, 2), 16)]?.sync();
+    failpoint("blob.stored");
   }
 
   async read(name: string, target: Buffer): Promise<number | undefined> {

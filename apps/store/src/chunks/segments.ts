@@ -10,6 +10,7 @@ import { mkdir, open, readdir, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "@spear/shared/fault.ts";
+import { failpoint } from "../failpoint.ts";
 import { hashBytes, hashOf, placeInSegment, segmentLocation, type PlacedChunk } from "./chunk.ts";
 import { syncDirectory } from "./disk.ts";
 import { diskFault, type Space } from "./space.ts";
@@ -130,7 +131,9 @@ export class Segments implements AsyncDisposable {
       written += (await current.file.write(out, written, left, current.size + written))
         .bytesWritten;
     }
+    failpoint("segment.written");
     await current.file.datasync();
+    failpoint("segment.synced");
     current.size += size;
     this.#pending.set(current.number, (this.#pending.get(current.number) ?? 0) + batch.length);
     return locations;

@@ -36,6 +36,8 @@ export async function takeCheckpoint(
   );
   const generation = Number(answers?.[0]?.[1] ?? 0);
   const buckets = (answers?.[1]?.[1] ?? {}) as Record<string, string>;
+  // Behind a checkpoint the journal has every record.
+  await scripts.reached(generation);
   await journal.checkpoint(generation, entries(scripts, generation, buckets, nowMs));
 }
 

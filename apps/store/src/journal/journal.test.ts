@@ -115,8 +115,11 @@ async function restarted(running: TestStore): Promise<RunningStore> {
   return start(running.config, { log: silentLog });
 }
 
-test("a Redis that went back in time is brought forward again", async () => {
-  await using running = await startTestStore({ graceMs: 0, collectMs: 3_600_000 });
+test.each([
+  ["before any checkpoint", 1 << 20, 3_600_000],
+  ["to before the latest checkpoint", 1 << 12, 20],
+])("a Redis that went back %s is brought forward again", async (_, journalBytes, collectMs) => {
+  await using running = await startTestStore({ graceMs: 0, collectMs, journalBytes });
   const { namespace, redisUrl } = running.config;
   const redis = new Redis(redisUrl);
   try {

@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { Fault } from "@spear/shared/fault.ts";
 import { syncDirectory } from "../chunks/disk.ts";
 import { diskFault } from "../chunks/space.ts";
+import { failpoint } from "../failpoint.ts";
 import { encodeJournalRecord, journalRecords, type JournalRecord } from "./file.ts";
 
 const namePattern = /^(\d{16})\.(journal|checkpoint)$/;
@@ -85,7 +86,9 @@ export class Journal implements AsyncDisposable {
         const left = bytes.length - written;
         written += (await file.write(bytes, written, left, this.#size + written)).bytesWritten;
       }
+      failpoint("journal.written");
       await file.datasync();
+      failpoint("journal.synced");
     } catch (error) {
       // What stands in the file behind the last whole batch is written over.
       throw diskFault(error);
@@ -130,7 +133,9 @@ export class Journal implements AsyncDisposable {
     } finally {
       await file.close();
     }
+    failpoint("checkpoint.written");
     await rename(`${path}.new`, path);
+    failpoint("checkpoint.renamed");
     await syncDirectory(this.#root);
     this.#last = Math.max(this.#last, generation);
     const parts = await partsOf(this.#root);
@@ -144,16 +149,22 @@ export class Journal implements AsyncDisposable {
     }
   }
 
+  /** The generation that the latest checkpoint stands for; 0 if there is none. */
+  async base(): Promise<number> {
+    const parts = await partsOf(this.#root);
+    return parts.findLast((part) => part.kind === "checkpoint")?.generation ?? 0;
+  }
+
   /**
-   * The records behind a generation, in order. From 0, the latest checkpoint
-   * comes first. Errors: `internal` if records are missing in between.
+   * The records behind a generation, in order. From before the latest
+   * checkpoint, that comes first, and is meant for a state with nothing in it.
+   * Errors: `internal` if records are missing in between.
    */
   async *read(after: number): AsyncGenerator<JournalRecord> {
     const parts = await partsOf(this.#root);
     const checkpoint = parts.findLast((part) => part.kind === "checkpoint");
     let reached = after;
     if (checkpoint !== undefined && after < checkpoint.generation) {
-      if (after > 0) throw gap(after, checkpoint.generation);
       yield* journalRecords(join(this.#root, checkpoint.name));
       reached = checkpoint.generation;
     }

@@ -6,9 +6,12 @@
 import { Fault } from "@spear/shared/fault.ts";
 import { Loop } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
-import type { StoreScripts } from "../objects/scripts.ts";
+import { failpoint } from "../failpoint.ts";
+import { changeScript, turnIsOver, type StoreScripts } from "../objects/scripts.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
+import trimLua from "./trim.lua" with { type: "text" };
 
+const trimScript = changeScript("trim", 0, trimLua);
 const batch = 512;
 const periodMs = 1_000;
 
@@ -59,12 +62,14 @@ export class Pump implements AsyncDisposable {
   async #step(): Promise<number> {
     const { redis, keys } = this.#scripts;
     const { last } = this.#journal;
-    const [found, generation] = await this.#scripts.call(
+    const [found, generation, epoch] = await this.#scripts.call(
       Promise.all([
         redis.xrangeBuffer(keys.events, `${last + 1}`, "+", "COUNT", batch),
         redis.get(keys.generation),
+        redis.hget(keys.fences, "epoch"),
       ]),
     );
+    if (Number(epoch) !== this.#scripts.epoch) throw turnIsOver();
     if (Number(generation ?? 0) < last) throw lostChanges();
     const entries = found.map(([id, flat]): JournalEntry => ({
       generation: Number(id.toString().split("-")[0]),
@@ -76,7 +81,8 @@ export class Pump implements AsyncDisposable {
     await this.#journal.append(entries);
     this.#release();
     if (entries.length > 0) {
-      await this.#scripts.call(redis.xtrim(keys.events, "MINID", this.#journal.last + 1));
+      await this.#scripts.change(trimScript, [], [this.#journal.last + 1]);
+      failpoint("journal.trimmed");
     }
     return entries.length;
   }

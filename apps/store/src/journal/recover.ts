@@ -29,15 +29,15 @@ export async function recover(
     waiting.map(([id, flat]) => [Number(id.toString().split("-")[0]), Buffer.concat(flat)]),
   );
   const [first] = events.keys();
-  const from = Math.min(known, (await divergence(journal, events)) - 1);
+  const base = await journal.base();
+  const from = Math.min(known, (await divergence(journal, base, events)) - 1);
   if (from < journal.last) {
-    let replayed = 0;
-    for await (const record of journal.read(from)) {
-      await replay(scripts, record);
-      replayed++;
-    }
+    // Before a checkpoint there are no single changes left to replay.
+    const anew = from < base;
+    if (anew) await wipe(scripts);
+    const replayed = await replayAll(scripts, journal, anew ? 0 : from);
     await scripts.call(redis.set(keys.generation, Math.max(known, journal.last)));
-    log.warn({ replayed, from }, "changes that Redis had lost were replayed");
+    log.warn({ replayed, from, anew }, "changes that Redis had lost were replayed");
   } else if (known > journal.last && first !== journal.last + 1) {
     // The journal was lost, or is older than Redis: it begins anew with all there is.
     log.warn({ known, journal: journal.last }, "the journal has a gap; taking a checkpoint");
@@ -45,11 +45,34 @@ export async function recover(
   }
 }
 
-/** The first generation of which Redis and the journal tell different things. */
-async function divergence(journal: Journal, events: ReadonlyMap<number, Buffer>): Promise<number> {
+async function replayAll(scripts: StoreScripts, journal: Journal, after: number): Promise<number> {
+  let replayed = 0;
+  for await (const record of journal.read(after)) {
+    await replay(scripts, record);
+    replayed++;
+  }
+  return replayed;
+}
+
+/** Removes all metadata; the epoch and the fences stay. */
+async function wipe(scripts: StoreScripts): Promise<void> {
+  const { redis, keys } = scripts;
+  const buckets = await scripts.call(redis.hkeys(keys.buckets));
+  const all = Object.entries(keys).flatMap(([name, key]) =>
+    typeof key === "string" && name !== "fences" ? [key] : [],
+  );
+  await scripts.call(redis.del(...all, ...buckets.map(keys.names)));
+}
+
+/** The first generation behind `base` of which Redis and the journal tell different things. */
+async function divergence(
+  journal: Journal,
+  base: number,
+  events: ReadonlyMap<number, Buffer>,
+): Promise<number> {
   const [first] = events.keys();
   if (first === undefined || first > journal.last) return Number.MAX_SAFE_INTEGER;
-  for await (const { generation, fields } of journal.read(first - 1)) {
+  for await (const { generation, fields } of journal.read(Math.max(first - 1, base))) {
     const event = events.get(generation);
     if (event === undefined) break;
     const flat = [...fields].flatMap(([name, value]) => [Buffer.from(name), value]);
@@ -69,11 +92,7 @@ export async function rebuild(scripts: StoreScripts, journal: Journal): Promise<
       help: "start the Store; to rebuild it, remove its keys from Redis first",
     });
   }
-  let replayed = 0;
-  for await (const record of journal.read(0)) {
-    await replay(scripts, record);
-    replayed++;
-  }
+  const replayed = await replayAll(scripts, journal, 0);
   await scripts.call(redis.set(keys.generation, journal.last));
   return replayed;
 }

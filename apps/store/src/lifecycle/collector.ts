@@ -8,6 +8,7 @@
  */
 import type { Clock } from "@spear/shared/clock.ts";
 import type { Log } from "@spear/shared/log.ts";
+import { failpoint } from "../failpoint.ts";
 import type { Blobs } from "../chunks/blobs.ts";
 import { blobName, hashBytes } from "../chunks/chunk.ts";
 import { unpackId } from "../objects/record.ts";
@@ -96,6 +97,7 @@ export class Collector {
         const { status, rest } = await this.#scripts.change(collectScript, [], [id, since, fence]);
         if (status === "stale_fence") return collected;
         if (rest[0] !== 0) collected++;
+        failpoint("collect.forgotten");
       }
       if (due.length < batch) break;
     }
@@ -113,6 +115,7 @@ export class Collector {
           blobName(member.subarray(0, hashBytes), member.subarray(hashBytes)),
         );
       }
+      failpoint("collect.removed");
       await this.#scripts.call(redis.srem(keys.condemned, ...members));
     }
   }

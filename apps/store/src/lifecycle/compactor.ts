@@ -8,13 +8,16 @@ import type { Clock } from "@spear/shared/clock.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { PlacedChunk } from "../chunks/chunk.ts";
 import type { Segments } from "../chunks/segments.ts";
+import { failpoint } from "../failpoint.ts";
 import { changeScript, type StoreScripts } from "../objects/scripts.ts";
 import type { Locks } from "./lock.ts";
+import dropLua from "./drop.lua" with { type: "text" };
 import moveLua from "./move.lua" with { type: "text" };
 
 /** How long an empty segment is kept for readers on the way, in milliseconds. */
 const emptyKeptMs = 30_000;
 
+const dropScript = changeScript("drop", 0, dropLua);
 export const moveScript = changeScript("move", 0, moveLua);
 
 export class Compactor {
@@ -52,7 +55,7 @@ export class Compactor {
         );
         if (used > 0) {
           if (used * 2 < bytes) await this.#empty(segment, fence, stop);
-        } else if (await this.#drop(segment)) removed++;
+        } else if (await this.#drop(segment, fence)) removed++;
       }
       return removed;
     });
@@ -75,24 +78,26 @@ export class Compactor {
   /** False if this holder's turn is over. */
   async #move(chunk: PlacedChunk, data: Buffer, fence: number): Promise<boolean> {
     const to = await this.#segments.append(chunk.hash, data);
+    failpoint("compact.appended");
     const { status } = await this.#scripts.change(
       moveScript,
       [],
       [chunk.hash, chunk.location, to, chunk.bytes, fence],
     );
+    failpoint("compact.moved");
     this.#segments.settle(to);
     return status === "ok";
   }
 
-  async #drop(segment: number): Promise<boolean> {
+  async #drop(segment: number, fence: number): Promise<boolean> {
     const nowMs = this.#clock.nowMs();
     const since = this.#emptySinceMs.get(segment);
     if (since === undefined) this.#emptySinceMs.set(segment, nowMs);
     if (since === undefined || nowMs - since < emptyKeptMs) return false;
-    await this.#segments.remove(segment);
     this.#emptySinceMs.delete(segment);
-    const { redis, keys } = this.#scripts;
-    await this.#scripts.call(redis.hdel(keys.segments, String(segment)));
+    const { status } = await this.#scripts.change(dropScript, [], [segment, fence]);
+    if (status !== "ok") return false;
+    await this.#segments.remove(segment);
     return true;
   }
 }

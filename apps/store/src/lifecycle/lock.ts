@@ -32,7 +32,8 @@ export class Locks {
     what: string,
     work: (fence: number, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const lock = await this.#redlock.acquire([this.#keys.lock(what)], lockMs);
+    // What an earlier epoch still holds is of no consequence: it can change nothing.
+    const lock = await this.#redlock.acquire([this.#keys.lock(`${what}-${this.#epoch}`)], lockMs);
     const lost = new AbortController();
     const fence = this.#epoch * acquisitions + ++this.#serial;
     let held = lock;

@@ -1,26 +1,49 @@
-/** What is done to a store that does not run: rebuild, check and mend. */
+/**
+ * What is done to a store from outside: rebuild and fsck for one that does not
+ * run, scrub beside one that may.
+ */
 import { resolve } from "node:path";
+import { systemClock } from "@spear/shared/clock.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { connectRedis, redisFault } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
+import { Chunks } from "../chunks/chunks.ts";
+import { DiskBlobs } from "../chunks/disk.ts";
+import { Segments } from "../chunks/segments.ts";
+import { Space } from "../chunks/space.ts";
 import type { StoreConfig } from "../config.ts";
 import { beginEpoch } from "../epoch.ts";
+import { takeCheckpoint } from "../journal/checkpoint.ts";
 import { Journal } from "../journal/journal.ts";
-import { rebuild } from "../journal/recover.ts";
+import { rebuild, recover } from "../journal/recover.ts";
 import { storeKeys, StoreScripts } from "../objects/scripts.ts";
+import { Fsck, type FsckReport } from "./fsck.ts";
+import { scrub, type ScrubReport } from "./scrub.ts";
 
-/** Opens a store's metadata; a Store that still runs on it can change nothing any more. */
-async function takeOver(config: StoreConfig, log: Log) {
+/** A store's parts without its services. */
+async function openParts(config: StoreConfig, takesOver: boolean, log: Log) {
+  await using stack = new AsyncDisposableStack();
   const dataDir = resolve(config.dataDir);
   const redis = connectRedis(config.redisUrl, "commands", log);
-  try {
-    await redis.ping();
-  } catch (error) {
-    redis.disconnect();
+  stack.defer(() => redis.disconnect());
+  await redis.ping().catch((error: unknown) => {
     throw redisFault(error);
-  }
+  });
   const keys = storeKeys(new Keys(config.namespace));
-  return { dataDir, redis, keys };
+  const space = new Space(dataDir, 0);
+  // A Store that runs on the same data can change nothing any more once another has taken over.
+  const epoch = takesOver ? await beginEpoch(redis, keys, dataDir) : 0;
+  const blobs = stack.use(await DiskBlobs.open(dataDir, space, takesOver));
+  const segments = stack.use(await Segments.open(dataDir, space, config.segmentBytes));
+  const scripts = new StoreScripts(redis, keys, epoch);
+  const resources = stack.move();
+  return {
+    dataDir,
+    scripts,
+    blobs,
+    segments,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
 }
 
 /**
@@ -29,12 +52,39 @@ async function takeOver(config: StoreConfig, log: Log) {
  * has metadata of this store, `unavailable`.
  */
 export async function rebuildStore(config: StoreConfig, log: Log): Promise<number> {
-  const { dataDir, redis, keys } = await takeOver(config, log);
-  try {
-    const epoch = await beginEpoch(redis, keys, dataDir);
-    await using journal = await Journal.open(dataDir, config.journalBytes);
-    return await rebuild(new StoreScripts(redis, keys, epoch), journal);
-  } finally {
-    redis.disconnect();
+  await using parts = await openParts(config, true, log);
+  await using journal = await Journal.open(parts.dataDir, config.journalBytes);
+  return await rebuild(parts.scripts, journal);
+}
+
+/**
+ * Checks a store that does not run, and with `mend` puts right what can be.
+ * Errors: `unavailable`.
+ */
+export async function fsckStore(config: StoreConfig, mend: boolean, log: Log): Promise<FsckReport> {
+  await using parts = await openParts(config, true, log);
+  await using journal = await Journal.open(parts.dataDir, config.journalBytes);
+  const nowMs = systemClock.nowMs();
+  await recover(parts.scripts, journal, nowMs, log);
+  const report = await new Fsck({ ...parts, mend, nowMs }).run();
+  // What was mended is no change that the journal has seen: it begins anew.
+  if (report.findings.some(({ mended }) => mended)) {
+    await takeCheckpoint(parts.scripts, journal, nowMs);
   }
+  return report;
+}
+
+/**
+ * Reads and verifies every chunk, at most `bytesPerSecond`. The store may run.
+ * Errors: `unavailable`.
+ */
+export async function scrubStore(
+  config: StoreConfig,
+  bytesPerSecond: number,
+  signal: AbortSignal,
+  log: Log,
+): Promise<ScrubReport> {
+  await using parts = await openParts(config, false, log);
+  const chunks = new Chunks(parts.blobs, parts.segments, config.bufferBytes, log);
+  return await scrub(parts.scripts, chunks, bytesPerSecond, signal);
 }

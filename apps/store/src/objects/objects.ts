@@ -9,6 +9,7 @@ import { Fault } from "@spear/shared/fault.ts";
 import type { IdSource, ObjectId } from "@spear/shared/ids.ts";
 import type { Buckets } from "../buckets/buckets.ts";
 import type { Body, Chunks, ChunkSlice } from "../chunks/chunks.ts";
+import { failpoint } from "../failpoint.ts";
 import { checkAttributes, checkBucketName, checkKey, checkKeyPart } from "./names.ts";
 import type { Readers } from "./readers.ts";
 import { resolveRange, type ByteRange, type RangeRequest } from "./range.ts";
@@ -156,6 +157,7 @@ export class Objects {
       contentType,
       metadata,
     };
+    failpoint("put.ingested");
     const id = this.#ids.next("obj");
     const { bucket, key } = request;
     let outcome;
@@ -177,6 +179,7 @@ export class Objects {
       }
       throw error;
     }
+    failpoint("put.committed");
     const surplus = new Set(outcome.surplus);
     this.#chunks.committed(ingested.chunks.filter((chunk) => !surplus.has(chunk)));
     await this.#chunks.discard(outcome.surplus);

@@ -109,9 +109,7 @@ export class StoreScripts {
   async change(script: Script<Answer>, extra: string[], args: Argument[]): Promise<Outcome> {
     const outcome = await this.read(script, extra, [`e${this.epoch}`, ...args]);
     if (outcome.status === "stale_epoch") {
-      throw new Fault("unavailable", "this store's turn is over", {
-        help: "another Store runs with the same data, or Redis has lost it; restart the Store",
-      });
+      throw turnIsOver();
     }
     if (outcome.status === "precondition") {
       const [what] = outcome.rest;
@@ -142,6 +140,13 @@ export class StoreScripts {
       throw redisFault(error);
     }
   }
+}
+
+/** The fault of a store whose epoch is over. */
+export function turnIsOver(): Fault {
+  return new Fault("unavailable", "this store's turn is over", {
+    help: "another Store runs with the same data, or Redis has lost it; restart the Store",
+  });
 }
 
 export function bucketNotFound(bucket: string): Fault {
