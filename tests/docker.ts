@@ -111,3 +111,46 @@ async function isListening(socketPath: string): Promise<boolean> {
     return false;
   }
 }
+
+export interface TestRegistry extends AsyncDisposable {
+  /** Host and port; the engine takes it although it has no TLS, since it is on loopback. */
+  readonly address: string;
+}
+
+/** A registry that lets in one user. */
+export async function startRegistry(user: string, password: string): Promise<TestRegistry> {
+  const dir = await mkdtemp(join(tmpdir(), "spear-registry-"));
+  const hash = await Bun.password.hash(password, { algorithm: "bcrypt", cost: 4 });
+  await Bun.write(join(dir, "users"), `${user}:${hash}\n`);
+  await Bun.write(
+    join(dir, "config.yml"),
+    JSON.stringify({
+      version: "0.1",
+      log: { level: "info" },
+      storage: { filesystem: { rootdirectory: join(dir, "data") } },
+      http: { addr: "127.0.0.1:0" },
+      auth: { htpasswd: { realm: "test", path: join(dir, "users") } },
+    }),
+  );
+  // A file: with a pipe it would end when nobody reads any more.
+  const log = Bun.file(join(dir, "log"));
+  const child = Bun.spawn(["docker-registry", "serve", join(dir, "config.yml")], {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: log,
+  });
+  let address: string | undefined;
+  while (address === undefined) {
+    address = /listening on (127\.0\.0\.1:\d+)/.exec(await log.text())?.[1];
+    if (child.exitCode !== null) throw new Error(`no registry started:\n${await log.text()}`);
+    await Bun.sleep(5);
+  }
+  return {
+    address,
+    [Symbol.asyncDispose]: async () => {
+      child.kill();
+      await child.exited;
+      await rm(dir, { recursive: true });
+    },
+  };
+}

@@ -46,6 +46,13 @@ export function defaultSocketPath(environment: Readonly<Record<string, string | 
   return host.startsWith("unix://") ? host.slice("unix://".length) : "/var/run/docker.sock";
 }
 
+interface Request {
+  method: "GET" | "POST";
+  path: string;
+  options?: object;
+  abortSignal?: AbortSignal;
+}
+
 /** What is used of dockerode's own connection. */
 interface Modem {
   dial(request: object, done: (error: Error | null, stream: Readable) => void): void;
@@ -56,13 +63,10 @@ const probeTimeoutMs = 5_000;
 export class Engine {
   readonly socketPath: string;
   readonly #docker: Docker;
-  /** Gives up on an engine that takes calls and never answers. */
-  readonly #impatient: Docker;
 
   constructor(socketPath: string) {
     this.socketPath = socketPath;
     this.#docker = new Docker({ socketPath });
-    this.#impatient = new Docker({ socketPath, timeout: probeTimeoutMs });
   }
 
   /**
@@ -82,7 +86,7 @@ export class Engine {
    * A call whose answer is read as it comes. Of dockerode's own, some hold it all in
    * memory, and none ever settles if the engine goes away in the middle of an answer.
    */
-  #stream(request: { method: string; path: string; options: object; abortSignal?: AbortSignal }) {
+  #stream(request: Request): Promise<Readable> {
     const statusCodes = { 200: true, 404: "no such container", 500: "server error" };
     return this.call(
       ({ modem }) =>
@@ -92,6 +96,15 @@ export class Engine {
           );
         }),
     );
+  }
+
+  async #json(request: Request): Promise<Record<string, unknown>> {
+    const answer = await this.#stream(request);
+    return this.call(async () => {
+      let text = "";
+      for await (const chunk of answer) text += String(chunk);
+      return JSON.parse(text) as Record<string, unknown>;
+    });
   }
 
   /** What the log of a container holds now, multiplexed. */
@@ -104,18 +117,13 @@ export class Engine {
 
   /** Exit code of a container once it has ended. */
   async wait(id: string, abortSignal: AbortSignal): Promise<number> {
-    const path = `/containers/${id}/wait?`;
-    const answer = await this.#stream({ method: "POST", path, options: {}, abortSignal });
-    return this.call(async () => {
-      let text = "";
-      for await (const chunk of answer) text += String(chunk);
-      return (JSON.parse(text) as { StatusCode: number }).StatusCode;
-    });
+    const path = `/containers/${id}/wait`;
+    return Number((await this.#json({ method: "POST", path, abortSignal }))["StatusCode"]);
   }
 
   /** Version of the engine; throws `EngineLost` after five seconds without an answer. */
   async version(): Promise<string> {
-    const { Version } = await this.call(() => this.#impatient.version());
-    return Version;
+    const abortSignal = AbortSignal.timeout(probeTimeoutMs);
+    return String((await this.#json({ method: "GET", path: "/version", abortSignal }))["Version"]);
   }
 }

@@ -7,7 +7,7 @@ import type { Readable } from "node:stream";
 import type Docker from "dockerode";
 import type { TaskSpec } from "@spear/shared/task.ts";
 import { AgentFailure, type OutputSink } from "../agent.ts";
-import { EngineLost, isMissing, refusalOf, type Engine } from "./engine.ts";
+import { EngineLost, refusalOf, type Engine } from "./engine.ts";
 
 export interface ImageReference {
   /** With its tag or digest: without one the engine would pull every tag. */
@@ -172,8 +172,10 @@ async function inspect(engine: Engine, name: string): Promise<Image | undefined>
     const { Config } = await engine.call((docker) => docker.getImage(name).inspect());
     return { name, user: Config.User };
   } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
+    const refusal = refusalOf(error);
+    if (refusal?.status === 404) return undefined;
+    if (refusal?.status !== 400) throw error;
+    throw new AgentFailure("image_not_found", `there is no image ${name}: ${refusal.message}`);
   }
 }
 
