@@ -55,8 +55,8 @@ local function index()
 end
 for _ = 1, total do
   local id, place, need, name, spec = take(), take(), needs[tonumber(take()) + 1], take(), take()
-  local seq, line = emit('task.state', id, job, '-', 0, '-', 'pending', 'submitted', '-')
-  redis.call('HSET', task_key(id), 's', 'pending', 'a', 0, 'n', '', 'q', seq, 'h', line, 'j', job,
+  local seq, field, line = emit('task.state', id, job, '-', 0, '-', 'pending', 'submitted', '-')
+  redis.call('HSET', task_key(id), 's', 'pending', 'a', 0, 'n', '', 'q', seq, field, line, 'j', job,
     'sp', spec, 'nn', name, 'r', need[1], 'c', need[2], 'k', need[3], 'nc', need[4], 'nm', need[5],
     'nx', need[6], 'ca', NOW, 'p', place, 'b', need[7])
   if need[8] ~= '' then redis.call('HSET', task_key(id), 'g', need[8]) end

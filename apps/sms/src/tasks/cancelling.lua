@@ -3,26 +3,26 @@
 -- Returns {"cancelled"|"requested"|"terminal"|"missing", node, attempt}
 local function cancel_task(id, reason)
   local key = task_key(id)
-  local record = redis.call('HMGET', key, 's', 'a', 'n', 'j', 'c', 'nc', 'nm', 'nx', 'h', 'cr', 'g', 'p', 'b')
+  local record = redis.call('HMGET', key, 's', 'a', 'n', 'j', 'c', 'nc', 'nm', 'nx', 'cr', 'g', 'p', 'b')
   local state, attempt, node = record[1], record[2], record[3]
   if not state then return {'missing', '', 0} end
   if state == 'running' then
-    if not record[10] then
-      local seq, line = emit('task.cancel_requested', id, record[4], or_dash(node), attempt, 'running', 'running', reason, '-')
-      redis.call('HSET', key, 'cr', 1, 'q', seq, 'h', record[9] .. line)
+    if not record[9] then
+      local seq, field, line = emit('task.cancel_requested', id, record[4], or_dash(node), attempt, 'running', 'running', reason, '-')
+      redis.call('HSET', key, 'cr', 1, 'q', seq, field, line)
     end
     return {'requested', node, tonumber(attempt)}
   end
   if not may_follow(state, 'cancelled') then return {'terminal', node, tonumber(attempt)} end
   if state == 'assigned' then
-    release(node, id, tonumber(record[6]), tonumber(record[7]), record[8], record[4], record[11])
+    release(node, id, tonumber(record[6]), tonumber(record[7]), record[8], record[4], record[10])
   else
     no_longer_waits(id, record[5])
   end
-  local seq, line = emit('task.state', id, record[4], or_dash(node), attempt, state, 'cancelled', reason, '-')
-  redis.call('HSET', key, 's', 'cancelled', 'cr', 1, 'fa', NOW, 'q', seq, 'h', record[9] .. line)
+  local seq, field, line = emit('task.state', id, record[4], or_dash(node), attempt, state, 'cancelled', reason, '-')
+  redis.call('HSET', key, 's', 'cancelled', 'cr', 1, 'fa', NOW, 'q', seq, field, line)
   redis.call('ZREM', tasks_in_key(state), id)
   redis.call('ZADD', tasks_in_key('cancelled'), 0, id)
-  job_follows(id, record[4], record[12], record[13], state, 'cancelled')
+  job_follows(id, record[4], record[11], record[12], state, 'cancelled')
   return {'cancelled', node, tonumber(attempt)}
 end

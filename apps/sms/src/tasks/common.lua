@@ -2,7 +2,7 @@
 -- and the state machine; the caller sets NOW (ms) and KEEP (events kept).
 --
 -- A task's record is a hash with short fields:
---   s state     a attempt    n node       q seq        h history (an event a line)
+--   s state     a attempt    n node       q seq        hN event N of its history
 --   j job       sp spec      r runtime    c class      k rank in its class
 --   nc milli cpu needed      nm memory needed          nx extras needed, "gpu=1 fpga=2"
 --   ca created  aa assigned  sa started   fa finished  nb not before
@@ -14,12 +14,14 @@
 -- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras,
 -- hf hu the task its room is held for and until when, ls la losses and the last one.
 
--- Appends an event and returns its seq and its line. Empty members are "-".
+-- Appends an event and returns its seq, and for a task's history the field and the
+-- line that hold it. Empty members are "-".
 local function emit(kind, task, job, node, attempt, from, to, reason, exit)
   local seq = redis.call('INCR', SEQ)
-  local line = table.concat({NOW, kind, task, job, node, attempt, from, to, reason, exit}, ' ')
+  local line = NOW .. ' ' .. kind .. ' ' .. task .. ' ' .. job .. ' ' .. node .. ' ' .. attempt
+    .. ' ' .. from .. ' ' .. to .. ' ' .. reason .. ' ' .. exit
   redis.call('XADD', EVENTS, 'MAXLEN', '~', KEEP, seq .. '-0', 'e', line)
-  return seq, seq .. ' ' .. line .. '\n'
+  return seq, 'h' .. seq, line
 end
 
 local function or_dash(value)
@@ -30,6 +32,7 @@ end
 -- "gpu=1 fpga=2" → {gpu=1, fpga=2}
 local function extras_of(text)
   local extras = {}
+  if text == '' then return extras end
   for name, count in string.gmatch(text or '', '([%w-]+)=(%d+)') do extras[name] = tonumber(count) end
   return extras
 end
@@ -66,10 +69,10 @@ local function release(node, task, cpu, memory, extras, job, heeds)
     redis.call('HDEL', job_nodes_key(job), node)
   end
   local key = node_key(node)
-  if redis.call('EXISTS', key) == 0 then return end
-  redis.call('HINCRBY', key, 'uc', string.format('%.0f', 0 - cpu))
-  redis.call('HINCRBY', key, 'um', string.format('%.0f', 0 - memory))
-  redis.call('HINCRBY', key, 'us', -1)
+  local have = redis.call('HMGET', key, 'uc', 'um', 'us')
+  if not have[1] then return end
+  redis.call('HSET', key, 'uc', tonumber(have[1]) - cpu,
+    'um', string.format('%.0f', tonumber(have[2]) - memory), 'us', tonumber(have[3]) - 1)
   for name, count in pairs(extras_of(extras)) do redis.call('HINCRBY', key, 'ux:' .. name, 0 - count) end
 end
 

@@ -15,7 +15,12 @@ if idempotency_ms > 0 then
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then return {'exists', id, '', 0, '', 0} end
 
-local seq, history = emit('task.state', id, job, '-', 0, '-', 'pending', 'submitted', '-')
+local seq, field, line = emit('task.state', id, job, '-', 0, '-', 'pending', 'submitted', '-')
+local set = {'j', job, 'sp', ARGV[5], 'nn', ARGV[6], 'r', ARGV[7], 'c', class, 'k', rank,
+  'nc', ARGV[10], 'nm', ARGV[11], 'nx', extras, 'ca', NOW, field, line}
+local function put(name, value)
+  set[#set + 1], set[#set + 2] = name, value
+end
 redis.call('ZADD', TASKS, 0, id)
 
 local state, attempt = 'pending', 0
@@ -24,19 +29,20 @@ if node ~= '' and not_before <= tonumber(NOW)
     and redis.call('EXISTS', pending_class_key(class)) == 0
     and reserve(node, id, cpu, memory, extras, job, heeds) then
   state, attempt = 'assigned', 1
-  local line
-  seq, line = emit('task.state', id, job, node, 1, 'pending', 'assigned', 'placed', '-')
-  history = history .. line
+  seq, field, line = emit('task.state', id, job, node, 1, 'pending', 'assigned', 'placed', '-')
+  put(field, line)
+  put('aa', NOW)
 else
   node = ''
   await_node(id, class, rank, not_before)
 end
 
-redis.call('HSET', KEYS[2], 's', state, 'a', attempt, 'n', node, 'q', seq, 'h', history, 'j', job,
-  'sp', ARGV[5], 'nn', ARGV[6], 'r', ARGV[7], 'c', class, 'k', rank,
-  'nc', ARGV[10], 'nm', ARGV[11], 'nx', extras, 'ca', NOW)
-if state == 'assigned' then redis.call('HSET', KEYS[2], 'aa', NOW) end
-if heeds ~= '' then redis.call('HSET', KEYS[2], 'g', heeds) end
-if not_before > 0 then redis.call('HSET', KEYS[2], 'nb', ARGV[13]) end
+put('s', state)
+put('a', attempt)
+put('n', node)
+put('q', seq)
+if heeds ~= '' then put('g', heeds) end
+if not_before > 0 then put('nb', ARGV[13]) end
+redis.call('HSET', KEYS[2], unpack(set))
 redis.call('ZADD', tasks_in_key(state), 0, id)
 return {'created', id, state, attempt, node, seq}

@@ -16,7 +16,7 @@
 local id, to, attempt, node, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local not_before, exit = tonumber(ARGV[8]), ARGV[9]
 
-local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'h', 'cr', 'g', 'p', 'b')
+local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'cr', 'g', 'p', 'b')
 local from, current, holder = record[1], record[2], record[3]
 if not from then return {'missing', 0, '', ''} end
 if attempt ~= '' and attempt ~= current then return {'stale', tonumber(current), holder, from} end
@@ -24,38 +24,46 @@ if to ~= 'assigned' and node ~= '' and node ~= holder then
   return {'stale', tonumber(current), holder, from}
 end
 -- Somebody wants it to end: there is no next try.
-if to == 'pending' and record[12] then to = 'cancelled' end
+if to == 'pending' and record[11] then to = 'cancelled' end
 if from == to then return {'again', tonumber(current), holder, from} end
 if not may_follow(from, to) then return {'illegal', tonumber(current), holder, from} end
 if record[10] and to ~= 'succeeded' and reason ~= 'outputs_failed' then return {'committing', tonumber(current), holder, from} end
 
 local cpu, memory, extras = tonumber(record[7]), tonumber(record[8]), record[9]
+-- What the record gets, written at once.
+local set = {'s', to}
+local function put(field, value)
+  set[#set + 1], set[#set + 2] = field, value
+end
 if to == 'assigned' then
-  if not reserve(node, id, cpu, memory, extras, record[4], record[13]) then
+  if not reserve(node, id, cpu, memory, extras, record[4], record[12]) then
     return {'no_capacity', tonumber(current), node, from}
   end
-  current = tostring(tonumber(current) + 1)
-  holder = node
-  redis.call('HSET', KEYS[2], 'a', current, 'n', node, 'aa', NOW)
-  redis.call('HDEL', KEYS[2], 'sa', 'x', 'sg', 'u', 'nb')
+  if current ~= '0' then redis.call('HDEL', KEYS[2], 'sa', 'x', 'sg', 'u', 'nb') end
+  current, holder = tostring(tonumber(current) + 1), node
+  put('a', current)
+  put('n', node)
+  put('aa', NOW)
 elseif to == 'running' then
-  redis.call('HSET', KEYS[2], 'sa', NOW)
+  put('sa', NOW)
 elseif from ~= 'pending' then
-  release(holder, id, cpu, memory, extras, record[4], record[13])
+  release(holder, id, cpu, memory, extras, record[4], record[12])
 end
 
 if from == 'pending' then no_longer_waits(id, record[5]) end
 if to == 'pending' then
   await_node(id, record[5], record[6], not_before)
-  if not_before > 0 then redis.call('HSET', KEYS[2], 'nb', ARGV[8]) end
+  if not_before > 0 then put('nb', ARGV[8]) end
 elseif to ~= 'assigned' and to ~= 'running' then
-  redis.call('HSET', KEYS[2], 'fa', NOW)
+  put('fa', NOW)
 end
 
-local seq, line = emit('task.state', id, record[4], or_dash(holder), current, from, to, reason, or_dash(exit))
-redis.call('HSET', KEYS[2], 's', to, 'q', seq, 'h', (record[11] or '') .. line)
-if #ARGV > 9 then redis.call('HSET', KEYS[2], unpack(ARGV, 10)) end
+local seq, field, line = emit('task.state', id, record[4], or_dash(holder), current, from, to, reason, or_dash(exit))
+put('q', seq)
+put(field, line)
+for at = 10, #ARGV do set[#set + 1] = ARGV[at] end
+redis.call('HSET', KEYS[2], unpack(set))
 redis.call('ZREM', tasks_in_key(from), id)
 redis.call('ZADD', tasks_in_key(to), 0, id)
-job_follows(id, record[4], record[14], record[15], from, to)
+job_follows(id, record[4], record[13], record[14], from, to)
 return {'ok', tonumber(current), holder, from}

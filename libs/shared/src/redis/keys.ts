@@ -146,23 +146,22 @@ export class Keys {
  * The same keys for Lua, put before every script that follows a record from one
  * key to another. `KEYS[1]` must be `Keys.seq`: the tag is cut from it.
  */
-export const keysLua = `local TAG = string.sub(KEYS[1], 1, -5)
-local function key(...) return table.concat({TAG, ...}, ':') end
-local SEQ, EVENTS, TASKS = KEYS[1], key('events'), key('tasks')
-local DELAYED, PENDING_CLASSES = key('delayed'), key('pending-classes')
-local NODES, LEASES = key('nodes'), key('leases')
-local JOBS, JOBS_DUE = key('jobs'), key('jobs-due')
-local function job_key(id) return key('job', id) end
-local function job_tasks_key(id) return key('job-tasks', id) end
-local function job_groups_key(id) return key('job-groups', id) end
-local function job_ready_key(id) return key('job-ready', id) end
-local function job_doomed_key(id) return key('job-doomed', id) end
-local function jobs_in_key(state) return key('jobs', state) end
-local function task_key(id) return key('task', id) end
-local function tasks_in_key(state) return key('tasks', state) end
-local function pending_class_key(class) return key('pending', class) end
-local function node_key(id) return key('node', id) end
-local function job_nodes_key(id) return key('job-nodes', id) end
-local function node_tasks_key(id) return key('node-tasks', id) end
-local function lease_key(id) return key('lease', id) end
+export const keysLua = `local TAG = string.sub(KEYS[1], 1, -4)
+local SEQ, EVENTS, TASKS = KEYS[1], TAG .. 'events', TAG .. 'tasks'
+local DELAYED, PENDING_CLASSES = TAG .. 'delayed', TAG .. 'pending-classes'
+local NODES, LEASES = TAG .. 'nodes', TAG .. 'leases'
+local JOBS, JOBS_DUE = TAG .. 'jobs', TAG .. 'jobs-due'
+local function job_key(id) return TAG .. 'job:' .. id end
+local function job_tasks_key(id) return TAG .. 'job-tasks:' .. id end
+local function job_groups_key(id) return TAG .. 'job-groups:' .. id end
+local function job_ready_key(id) return TAG .. 'job-ready:' .. id end
+local function job_doomed_key(id) return TAG .. 'job-doomed:' .. id end
+local function jobs_in_key(state) return TAG .. 'jobs:' .. state end
+local function task_key(id) return TAG .. 'task:' .. id end
+local function tasks_in_key(state) return TAG .. 'tasks:' .. state end
+local function pending_class_key(class) return TAG .. 'pending:' .. class end
+local function node_key(id) return TAG .. 'node:' .. id end
+local function job_nodes_key(id) return TAG .. 'job-nodes:' .. id end
+local function node_tasks_key(id) return TAG .. 'node-tasks:' .. id end
+local function lease_key(id) return TAG .. 'lease:' .. id end
 `;
