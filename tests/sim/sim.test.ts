@@ -10,26 +10,32 @@ import { Random } from "./random.ts";
 import { report, shrink, simulate } from "./simulation.ts";
 
 const seeds = 200;
+/** Far more than it needs, for a machine that does much else. */
+const timeoutMs = 240_000;
 
-test(`${seeds} seeds keep T1 to T5, and go wherever things can go wrong`, () => {
-  const reasons = new Set<string>();
-  for (let seed = 1; seed <= seeds; seed++) {
-    const plan = planOf(seed, smallSize);
-    const result = simulate(plan);
-    if (result.violation !== undefined) throw new Error(report(shrink(plan)));
-    for (const reason of result.reasons.keys()) reasons.add(reason);
-  }
-  for (const reason of [
+test(
+  `${seeds} seeds keep T1 to T5, and go wherever things can go wrong`,
+  () => {
+    const reasons = new Set<string>();
+    for (let seed = 1; seed <= seeds; seed++) {
+      const plan = planOf(seed, smallSize);
+      const result = simulate(plan);
+      if (result.violation !== undefined) throw new Error(report(shrink(plan)));
+      for (const reason of result.reasons.keys()) reasons.add(reason);
+    }
+    for (const reason of [
     "submitted", "placed", "claimed", "exited", "retry", "refused", "node_fault", "cancel",
     "node_lost", "node_restarted", "lease_expired", "session_broken", "registered", "returned",
     "drain", "undrain",
   ]) expect(reasons).toContain(reason); // prettier-ignore
-});
+  },
+  timeoutMs,
+);
 
 describe("a bug that is planted on purpose is found within 100 seeds", () => {
   const cases: [Bug, number, RegExp][] = [
     ["release_twice", 1, /^T4: /],
-    ["no_fencing", 2, /^T3: /],
+    ["no_fencing", 3, /^T3: /],
     ["lost_event", 1, /^T5: /],
   ];
   test.each(cases)("%s by seed %d", (bug, seed, invariant) => {
@@ -50,7 +56,7 @@ test("a seed gives the same run every time, and another seed another", () => {
 });
 
 test("a failing plan is shortened and still fails", () => {
-  const plan = planOf(2, smallSize);
+  const plan = planOf(3, smallSize);
   const shortened = shrink(plan, "no_fencing", 60);
   expect(shortened.plan.actions.length).toBeLessThan(plan.actions.length / 2);
   expect(simulate(shortened.plan, "no_fencing").violation).toBe(

@@ -188,7 +188,7 @@ export class Scheduler implements AsyncDisposable {
     const tasks = open
       .flatMap((one, index) => (lists[index] ?? []).map((task) => ({ ...task, open: one })))
       .filter(({ rank }) => rank <= end)
-      .toSorted((a, b) => a.rank - b.rank);
+      .toSorted((a, b) => a.rank - b.rank || (a.id < b.id ? -1 : 1));
     const specs = await Promise.all(tasks.map(({ id }) => this.#records.spec(id)));
     const blocked = new Set<Open>();
     const placing: Promise<boolean>[] = [];
