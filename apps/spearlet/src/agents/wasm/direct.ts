@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { BadModule, failureOf } from "./failures.ts";
 import { capMemory, pageBytes } from "./module.ts";
 import { Preview1 } from "./preview1/host.ts";
+import { reachOnly } from "./system/landlock.ts";
 import type { Result, RunJob } from "./protocol.ts";
 
 const wasiModule = "wasi_snapshot_preview1";
@@ -42,6 +43,7 @@ export function runDirect(job: RunJob, given?: Uint8Array): Omit<Result, "cpuMs"
     const module = new WebAssembly.Module(
       capMemory(given ?? readFileSync(job.module), job.memoryBytes),
     );
+    if (!job.reuse) reachOnly(wasi.directories());
     const functions = wasi.imports();
     checkImports(module, functions);
     const instance = new WebAssembly.Instance(module, { [wasiModule]: functions });

@@ -26,6 +26,10 @@ export class ChildPool implements AsyncDisposable {
   readonly #kept: { key: string; child: ChildProcess }[] = [];
   readonly #waiters: Waiter[] = [];
   #starting = 0;
+  /** Somebody has asked for one: from now on some are kept ready. */
+  #wanted = false;
+  /** The last child that was started became ready. */
+  #works = false;
   #closed = false;
 
   constructor(options: PoolOptions) {
@@ -36,6 +40,7 @@ export class ChildPool implements AsyncDisposable {
   async acquire(signal: AbortSignal, key?: string): Promise<ChildProcess> {
     signal.throwIfAborted();
     if (this.#closed) throw new Error("the pool is closed");
+    this.#wanted = true;
     const child = this.#take(key) ?? (await this.#wait(signal));
     this.#fill();
     return child;
@@ -65,6 +70,14 @@ export class ChildPool implements AsyncDisposable {
     }
   }
 
+  /**
+   * Sees to it that a child can be started, if none was yet or the last one failed.
+   * Rejects if it can't.
+   */
+  async check(signal: AbortSignal): Promise<void> {
+    if (!this.#works) this.giveBack(await this.#wait(signal));
+  }
+
   /** Gives back a child that was acquired and not used. */
   giveBack(child: ChildProcess): void {
     this.#offer(child);
@@ -80,7 +93,8 @@ export class ChildPool implements AsyncDisposable {
   /** Starts as many as are waited for or should be ready, within the bound. */
   #fill(): void {
     if (this.#closed) return;
-    const wanted = this.#waiters.length + this.#options.idle - this.#ready.length - this.#starting;
+    const idle = this.#wanted ? this.#options.idle : 0;
+    const wanted = this.#waiters.length + idle - this.#ready.length - this.#starting;
     const room = this.#options.max - this.#all.size;
     for (let count = Math.min(wanted, room); count > 0; count--) void this.#start();
     if (room <= 0 && this.#waiters.length > 0) this.#kept.shift()?.child.kill("SIGKILL");
@@ -94,10 +108,12 @@ export class ChildPool implements AsyncDisposable {
       this.#all.add(child);
       void this.#forget(child);
       await child.ready;
+      this.#works = true;
       this.#starting -= 1;
       this.#offer(child);
     } catch (error) {
       this.#starting -= 1;
+      this.#works = false;
       // One waiter hears of it; nobody waiting, the next one will try again.
       this.#waiters.shift()?.reject(
         new AgentFailure("wasm_host_failed", `the node can't start a Wasm host: ${String(error)}`, {

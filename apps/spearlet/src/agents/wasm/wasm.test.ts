@@ -401,6 +401,29 @@ describe("children", () => {
   });
 });
 
+test("a process that reaches only its directories opens nothing else", async () => {
+  const landlock = JSON.stringify(join(import.meta.dir, "system/landlock.ts"));
+  const paths = JSON.stringify(join(import.meta.dir, "system/paths.ts"));
+  const script = `
+    const { reachOnly } = await import(${landlock});
+    const { openRoot } = await import(${paths});
+    const { readFileSync, writeFileSync } = await import("node:fs");
+    const given = ${JSON.stringify(greeting)};
+    const done = reachOnly([{ fd: openRoot(given), readOnly: true }]);
+    const tried = [];
+    const attempt = (name, call) => { try { call(); tried.push(name); } catch {} };
+    attempt("given", () => readFileSync(given + "greeting.txt"));
+    attempt("change", () => writeFileSync(given + "new.txt", ""));
+    attempt("other", () => readFileSync("/etc/passwd"));
+    console.log(JSON.stringify({ done, tried }));`;
+  const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+  const said = JSON.parse(await new Response(child.stdout).text()) as { done: boolean };
+  // A kernel without it says so, and the walk part by part is the only wall.
+  const reached = said.done ? ["given"] : ["given", "change", "other"];
+  expect(said).toMatchObject({ tried: reached });
+  await rm(join(greeting, "new.txt"), { force: true });
+});
+
 describe("the module's name", () => {
   const digest = "0123456789abcdef".repeat(4);
 

@@ -53,6 +53,7 @@ const transpileMemoryBytes = 2 * 1024 ** 3;
 const defaultCacheBytes = 1024 ** 3;
 const nowhere: OutputSink = { write: () => Promise.resolve() };
 const reapTimeoutMs = 10_000;
+const probeTimeoutMs = 30_000;
 const reapCheckMs = 10;
 
 export class WasmAgent implements Agent {
@@ -67,14 +68,14 @@ export class WasmAgent implements Agent {
     this.#pool = new ChildPool({ idle: options.idle ?? 2, max: options.max ?? 256 });
   }
 
-  /** Bun's version, once a child has started. */
+  /** Bun's version, if children can be started. */
   async probe(): Promise<string | undefined> {
-    const child = await this.#pool
-      .acquire(AbortSignal.timeout(reapTimeoutMs))
-      .catch(() => undefined);
-    if (child === undefined) return undefined;
-    this.#pool.giveBack(child);
-    return `bun ${Bun.version}`;
+    try {
+      await this.#pool.check(AbortSignal.timeout(probeTimeoutMs));
+      return `bun ${Bun.version}`;
+    } catch {
+      return undefined;
+    }
   }
 
   async prepare(context: AttemptContext, signal: AbortSignal): Promise<PreparedAttempt> {

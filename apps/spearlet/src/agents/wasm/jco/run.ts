@@ -1,10 +1,11 @@
 /** The `jco` engine: runs what `transpile.ts` made, on our own host of WASI 0.2. Runs in the child. */
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { BadModule, failureOf } from "../failures.ts";
 import { capMemory } from "../module.ts";
 import { Preview2 } from "../preview2/host.ts";
 import type { Result, RunJob } from "../protocol.ts";
+import { reachOnly } from "../system/landlock.ts";
 import { manifestFile, type Manifest } from "./artifact.ts";
 
 interface Entry {
@@ -38,6 +39,21 @@ function commandOf(exports: Record<string, unknown>): () => void {
   );
 }
 
+/** The component's core modules by the names of their files, each with its memory bounded. */
+function coreModules({ module: folder, memoryBytes }: RunJob): Map<string, WebAssembly.Module> {
+  const names = readdirSync(folder).filter((name) => name.endsWith(".wasm"));
+  return new Map(
+    names.map((name) => {
+      const bytes = capMemory(readFileSync(join(folder, name)), memoryBytes);
+      return [name, new WebAssembly.Module(bytes)];
+    }),
+  );
+}
+
+function refuse(name: string): never {
+  throw new BadModule("invalid_module", `the component has no core module ${name}`);
+}
+
 /** The way of the bindings to say that the guest's own result was an error. */
 function isGuestError(error: unknown): boolean {
   return error instanceof Error && error.constructor.name === "ComponentError";
@@ -50,12 +66,14 @@ export async function runJco(job: RunJob): Promise<Omit<Result, "cpuMs">> {
   const memoryBytes = () => [...memories].reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
   let end: Pick<Result, "exitCode" | "failure">;
   try {
-    const read = (name: string) => readFileSync(join(job.module, name));
-    const manifest = JSON.parse(read(manifestFile).toString("utf8")) as Manifest;
+    const text = readFileSync(join(job.module, manifestFile), "utf8");
+    const manifest = JSON.parse(text) as Manifest;
     const imports = importsOf(manifest, host);
+    const modules = coreModules(job);
     const entry = (await import(join(job.module, manifest.entry))) as Entry;
+    reachOnly(host.directories());
     const exports = entry.instantiate(
-      (name) => new WebAssembly.Module(capMemory(read(name), job.memoryBytes)),
+      (name) => modules.get(name) ?? refuse(name),
       imports,
       (module, values) => {
         const instance = new WebAssembly.Instance(module, values);

@@ -5,6 +5,7 @@
  */
 import { GuestExit, type GuestWorld } from "../guest.ts";
 import { E, SystemError, checked, errno, libc } from "../system/libc.ts";
+import type { Reachable } from "../system/landlock.ts";
 import { openRoot } from "../system/paths.ts";
 import { Errno, errnoOf } from "./abi.ts";
 import { clockNs, clockStepNs, restartClocks } from "./clocks.ts";
@@ -78,6 +79,11 @@ export class Preview1 implements Disposable {
       throw error;
     }
     restartClocks();
+  }
+
+  /** The directories that were given, as the host has them open. */
+  directories(): Reachable[] {
+    return this.table.directories();
   }
 
   /** The imports under `wasi_snapshot_preview1`. */

@@ -4,6 +4,7 @@
  * that the task was given and what is opened below them (S1).
  */
 import { libc } from "../system/libc.ts";
+import type { Reachable } from "../system/landlock.ts";
 import { Errno, Filetype, directoryRights, fileRights, stdinRights, stdoutRights } from "./abi.ts";
 import { WasiError } from "./memory.ts";
 
@@ -50,6 +51,13 @@ export class Table implements Disposable {
       readOnly,
       preopen: new TextEncoder().encode(name),
     });
+  }
+
+  /** The open directories. */
+  directories(): Reachable[] {
+    return [...this.#open.values()]
+      .filter(({ type }) => type === Filetype.DIRECTORY)
+      .map(({ host, readOnly }) => ({ fd: host, readOnly }));
   }
 
   /** Its new number; closes `host` and throws `mfile` when there are too many. */

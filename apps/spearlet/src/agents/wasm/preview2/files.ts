@@ -9,6 +9,7 @@ import {
   type NewTime,
   type Status,
 } from "../system/files.ts";
+import type { Reachable } from "../system/landlock.ts";
 import { E, O, SystemError, checked, errno, libc } from "../system/libc.ts";
 import { errorCodeOf } from "./errors.ts";
 import { InputStream, IoError, OutputStream } from "./io.ts";
@@ -138,6 +139,11 @@ export class Descriptor {
   get #writable(): number {
     if (this.#readOnly) throw new SystemError(E.ROFS);
     return this.#fd;
+  }
+
+  /** The directory as the host has it open. */
+  reachable(): Reachable {
+    return { fd: this.#fd, readOnly: this.#readOnly };
   }
 
   readViaStream(offset: bigint): InputStream {

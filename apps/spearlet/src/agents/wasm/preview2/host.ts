@@ -5,6 +5,7 @@
  */
 import { GuestExit, type GuestWorld } from "../guest.ts";
 import { Clock, nowNs, stepNs } from "../system/clock.ts";
+import type { Reachable } from "../system/landlock.ts";
 import { openRoot } from "../system/paths.ts";
 import { Descriptor, DirectoryEntryStream, filesystemErrorCode } from "./files.ts";
 import { InputStream, IoError, OutputStream, Pollable, poll, writerOf } from "./io.ts";
@@ -86,6 +87,11 @@ export class Preview2 implements Disposable {
       this.#stdin = this.#stdin.subarray(piece.length);
       return piece;
     });
+  }
+
+  /** The directories that were given, as the host has them open. */
+  directories(): Reachable[] {
+    return this.#preopens.map(([descriptor]) => descriptor.reachable());
   }
 
   /** The import of that name, without version; undefined if there is none. */

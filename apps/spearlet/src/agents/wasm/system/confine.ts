@@ -146,7 +146,7 @@ function refuseSystemCalls(): boolean {
   const { address } = header;
   const mode = SECCOMP_SET_MODE_FILTER;
   // A positive answer is the id of a thread that could not follow.
-  return libc.syscall(number("seccomp"), mode, SECCOMP_FILTER_FLAG_TSYNC, address) === 0;
+  return libc.syscall(number("seccomp"), mode, SECCOMP_FILTER_FLAG_TSYNC, address, 0) === 0;
 }
 
 /** Takes away what no guest needs. Call it once, when all of the child is loaded. */

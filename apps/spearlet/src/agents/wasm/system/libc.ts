@@ -43,7 +43,7 @@ const library = dlopen("libc.so.6", {
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   statx: { args: ["i32", "ptr", "i32", "u32", "ptr"], returns: "i32" },
   symlinkat: { args: ["ptr", "i32", "ptr"], returns: "i32" },
-  syscall: { args: ["i64", "u64", "u64", "u64"], returns: FFIType.i64_fast },
+  syscall: { args: ["i64", "u64", "u64", "u64", "u64"], returns: FFIType.i64_fast },
   unlinkat: { args: ["i32", "ptr", "i32"], returns: "i32" },
   utimensat: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
   write: { args: ["i32", "ptr", "u64"], returns: FFIType.i64_fast },
