@@ -8,7 +8,7 @@ import { storeApp, type StoreServices } from "@spear/store/app.ts";
 /** Stands for services: making routes calls none of them. */
 function uncalled<T>(): T {
   const target: Record<string | symbol, unknown> = { log: silentLog };
-  return new Proxy(target, { get: (_, name) => target[name] ?? uncalled() }) as T;
+  return new Proxy(target, { get: (_, name) => target[name] ?? uncalled<unknown>() }) as T;
 }
 
 /** Program → its document. */

@@ -77,14 +77,15 @@ function copyRequest(request: CopyObjectRequest): CopyRequest {
 /** The data messages behind the header. */
 async function* dataOf(messages: AsyncIterator<PutObjectRequest>): Body & AsyncGenerator<Buffer> {
   for (;;) {
-    const { done, value } = await messages.next();
-    if (done === true) return;
-    if (value.body?.$case !== "data") {
+    const next = await messages.next();
+    if (next.done === true) return;
+    const { body } = next.value;
+    if (body?.$case !== "data") {
       throw new Fault("invalid_argument", "data: only the first message may be a header", {
         field: "data",
       });
     }
-    yield value.body.value;
+    yield body.value;
   }
 }
 

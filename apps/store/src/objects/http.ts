@@ -112,10 +112,10 @@ async function streamOf(
     {
       async pull(controller) {
         try {
-          const { done, value } = next ?? (await body.next());
+          const piece = next ?? (await body.next());
           next = undefined;
-          if (done === true) controller.close();
-          else controller.enqueue(value);
+          if (piece.done === true) controller.close();
+          else controller.enqueue(piece.value);
         } catch (error) {
           log.error({ err: error, objectId: object.id }, "an object broke off while it was read");
           controller.error(error);
