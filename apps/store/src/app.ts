@@ -8,6 +8,8 @@ import { objectRoutes } from "./objects/http.ts";
 import { lifecycleRoutes } from "./lifecycle/http.ts";
 import type { Lifecycle } from "./lifecycle/lifecycle.ts";
 import type { Objects } from "./objects/objects.ts";
+import { uploadRoutes } from "./uploads/http.ts";
+import type { Uploads } from "./uploads/uploads.ts";
 
 /** Largest body of a request that is no object's bytes. */
 export const maxBodyBytes = 1 << 20;
@@ -16,11 +18,19 @@ export interface StoreServices {
   objects: Objects;
   buckets: Buckets;
   lifecycle: Lifecycle;
+  uploads: Uploads;
   log: Log;
   ready: () => Promise<Record<string, true | string>>;
 }
 
-export function storeApp({ objects, buckets, lifecycle, log, ready }: StoreServices): AnyElysia {
+export function storeApp({
+  objects,
+  buckets,
+  lifecycle,
+  uploads,
+  log,
+  ready,
+}: StoreServices): AnyElysia {
   return createHttp(
     {
       title: "SPEAR Object Store",
@@ -32,6 +42,11 @@ export function storeApp({ objects, buckets, lifecycle, log, ready }: StoreServi
       streams: () => true,
       ready,
     },
-    [bucketRoutes(buckets), objectRoutes(objects, log), lifecycleRoutes(lifecycle)],
+    [
+      bucketRoutes(buckets),
+      objectRoutes(objects, log),
+      lifecycleRoutes(lifecycle),
+      uploadRoutes(uploads),
+    ],
   );
 }

@@ -68,6 +68,12 @@ export const storeConfig = Type.Object(
       minimum: 10,
       description: "Time between two looks for what is to be collected, in milliseconds.",
     }),
+    uploadExpireMs: Type.Integer({
+      default: 7 * 86_400_000,
+      minimum: 1_000,
+      description:
+        "A multi-part upload that was not completed ends after this long, in milliseconds.",
+    }),
     idleTimeoutMs: Type.Integer({
       default: 60_000,
       minimum: 100,

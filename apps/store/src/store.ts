@@ -32,6 +32,8 @@ import { Objects } from "./objects/objects.ts";
 import { Readers } from "./objects/readers.ts";
 import { ObjectIndex } from "./objects/redis.ts";
 import { storeKeys, StoreScripts } from "./objects/scripts.ts";
+import { streamsPart } from "./uploads/http.ts";
+import { Uploads } from "./uploads/uploads.ts";
 
 /** A checkpoint is taken when the journal has grown to this many files. */
 const checkpointFiles = 4;
@@ -46,6 +48,7 @@ export interface RunningStore extends Started {
   readonly objects: Objects;
   readonly buckets: Buckets;
   readonly lifecycle: Lifecycle;
+  readonly uploads: Uploads;
   readonly collector: Collector;
   readonly compactor: Compactor;
 }
@@ -73,8 +76,9 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   scripts.reached = (generation) => pump.reached(generation);
   const readers = new Readers();
   const buckets = new Buckets(scripts, clock);
+  const index = new ObjectIndex(scripts);
   const objects = new Objects({
-    index: new ObjectIndex(scripts),
+    index,
     chunks: new Chunks(blobs, segments, config.bufferBytes, log),
     buckets,
     clock,
@@ -87,11 +91,23 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   const locks = new Locks(redis, keys, epoch);
   const collector = new Collector({ scripts, blobs, locks, readers, clock, graceMs, log });
   const compactor = new Compactor({ scripts, segments, locks, clock, log });
+  const uploads = new Uploads({
+    scripts,
+    index,
+    objects,
+    buckets,
+    locks,
+    clock,
+    ids,
+    expireMs: config.uploadExpireMs,
+  });
+  await uploads.prepare();
   const redisReady = async () => (await redis.ping().catch(() => undefined)) === "PONG";
   const app = storeApp({
     objects,
     buckets,
     lifecycle,
+    uploads,
     log,
     ready: async () => ({
       redis: (await redisReady()) || `Redis at ${redactUrl(config.redisUrl)} does not answer`,
@@ -100,7 +116,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   const http = stack.use(
     await listenHttp((request) => app.handle(request), config.httpListen, {
       log,
-      streams: streamsObject,
+      streams: (method, path) => streamsObject(method, path) || streamsPart(method, path),
       maxBodyBytes,
       idleTimeoutMs: config.idleTimeoutMs,
     }),
@@ -113,6 +129,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   );
   stack.use(
     new Loop("collect", config.collectMs, log, async (signal) => {
+      await uploads.sweep();
       await collector.run(signal);
       await compactor.run(signal);
       if ((await journal.tailBytes()) > config.journalBytes * checkpointFiles) {
@@ -128,6 +145,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     objects,
     buckets,
     lifecycle,
+    uploads,
     collector,
     compactor,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),

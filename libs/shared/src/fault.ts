@@ -30,6 +30,7 @@ export const faultTable = {
   node_not_found: row(404, grpc.NOT_FOUND, "There is no such node"),
   bucket_not_found: row(404, grpc.NOT_FOUND, "There is no such bucket"),
   object_not_found: row(404, grpc.NOT_FOUND, "There is no such object"),
+  upload_not_found: row(404, grpc.NOT_FOUND, "There is no such upload"),
   method_not_allowed: row(405, grpc.UNIMPLEMENTED, "The path does not take this method"),
   bucket_exists: row(409, grpc.ALREADY_EXISTS, "The bucket exists already"),
   bucket_not_empty: row(409, grpc.FAILED_PRECONDITION, "The bucket is not empty"),

@@ -31,6 +31,11 @@ export class Buckets {
     throw new Fault("bucket_exists", `there is a bucket ${name} already`, { field: "name" });
   }
 
+  /** Makes a bucket whose name no client can use, unless it is there. */
+  async createHidden(name: string): Promise<void> {
+    await this.#scripts.change(bucketScripts.create, [], [name, this.#clock.nowMs()]);
+  }
+
   /** Errors: `bucket_not_found`. */
   async get(name: string): Promise<Bucket> {
     checkBucketName(name);
@@ -57,11 +62,12 @@ export class Buckets {
     }
   }
 
-  /** All buckets by name. */
+  /** All buckets by name, without the store's own. */
   async list(): Promise<Bucket[]> {
     const { redis, keys } = this.#scripts;
     const all = await this.#scripts.call(redis.hgetall(keys.buckets));
     return Object.entries(all)
+      .filter(([name]) => !name.startsWith("."))
       .map(([name, createdAtMs]) => ({ name, createdAtMs: Number(createdAtMs) }))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }

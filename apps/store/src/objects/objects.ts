@@ -71,7 +71,14 @@ export interface OpenObject {
   body: AsyncGenerator<Buffer>;
 }
 
-function stored(id: ObjectId, record: ObjectRecord, generation: number, refs: string[]) {
+/** An object as clients see it. */
+export function storedOf(found: {
+  id: ObjectId;
+  record: ObjectRecord;
+  generation: number;
+  refs?: string[];
+}): StoredObject {
+  const { id, record, generation, refs = [] } = found;
   return {
     id,
     bucket: record.bucket,
@@ -85,11 +92,7 @@ function stored(id: ObjectId, record: ObjectRecord, generation: number, refs: st
     generation,
     pinned: record.pinned,
     refs,
-  } satisfies StoredObject;
-}
-
-function storedOf(found: FoundObject): StoredObject {
-  return stored(found.id, found.record, found.generation, found.refs);
+  };
 }
 
 export class Objects {
@@ -125,9 +128,20 @@ export class Objects {
    * `payload_too_large`, `store_full`, and what the body throws.
    */
   async put(request: PutRequest, body: Body, signal: AbortSignal): Promise<StoredObject> {
+    checkKey(request.key);
+    await this.#buckets.get(request.bucket);
+    return this.putHidden(request, request, body, signal);
+  }
+
+  /** A put under a name that no client can use, or that was checked. Errors: as `put`. */
+  async putHidden(
+    { bucket, key }: ObjectName,
+    request: Omit<PutRequest, "bucket" | "key">,
+    body: Body,
+    signal: AbortSignal,
+  ): Promise<StoredObject> {
     const contentType = request.contentType || defaultContentType;
     const metadata = request.metadata ?? {};
-    checkKey(request.key);
     checkAttributes(contentType, metadata);
     const sha256 = request.sha256?.toLowerCase();
     if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256)) {
@@ -139,7 +153,6 @@ export class Objects {
         help: `at most ${this.#maxObjectBytes} bytes are accepted`,
       });
     }
-    await this.#buckets.get(request.bucket);
     const ingested = await this.#chunks.ingest(
       body,
       { maxBytes: this.#maxObjectBytes, expectedBytes: request.sizeBytes },
@@ -159,7 +172,6 @@ export class Objects {
     };
     failpoint("put.ingested");
     const id = this.#ids.next("obj");
-    const { bucket, key } = request;
     let outcome;
     try {
       outcome = await this.#index.commit(
@@ -183,12 +195,11 @@ export class Objects {
     const surplus = new Set(outcome.surplus);
     this.#chunks.committed(ingested.chunks.filter((chunk) => !surplus.has(chunk)));
     await this.#chunks.discard(outcome.surplus);
-    return stored(
+    return storedOf({
       id,
-      { ...record, bucket, key, names: 1, pinned: false, hasRefs: false, chunks: [] },
-      outcome.generation,
-      [],
-    );
+      record: { ...record, bucket, key, names: 1, pinned: false, hasRefs: false, chunks: [] },
+      generation: outcome.generation,
+    });
   }
 
   /** Errors: `invalid_argument`, `bucket_not_found`, `object_not_found`. */
@@ -270,7 +281,7 @@ export class Objects {
     const page: ListPage = { objects: [], prefixes: [] };
     for (const entry of entries) {
       if (entry.kind === "prefix") page.prefixes.push(entry.prefix);
-      else page.objects.push(stored(entry.id, entry.record, entry.generation, []));
+      else page.objects.push(storedOf(entry));
     }
     if (next.length > 0) page.nextPageToken = next.toString("base64url");
     return page;

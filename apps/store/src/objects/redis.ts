@@ -42,7 +42,8 @@ export type ListEntry =
   | { kind: "object"; id: ObjectId; generation: number; record: ObjectRecord }
   | { kind: "prefix"; prefix: string };
 
-function conditionArgs(condition: WriteCondition): [string, string, string] {
+/** Conditions as scripts are given them. */
+export function conditionArgs(condition: WriteCondition): [string, string, string] {
   return [
     condition.ifMatch ?? "",
     condition.ifAbsent === true ? "1" : "",

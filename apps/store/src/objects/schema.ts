@@ -52,22 +52,24 @@ const nameSchema = Type.Object(
   { additionalProperties: false },
 );
 
+export const conditionSchema = Type.Object(
+  {
+    ifMatch: Type.Optional(Type.String({ description: "It must point at this ETag." })),
+    ifAbsent: Type.Optional(Type.Boolean({ description: "It must point at nothing." })),
+    ifGeneration: Type.Optional(
+      Type.Integer({ minimum: 0, description: "It must point at this generation's object." }),
+    ),
+  },
+  { additionalProperties: false, description: "Conditions on what the name points at." },
+);
+
 export const copyBody = Type.Object(
   {
     objectId: Type.Optional(Type.String({ description: "Id of the object to name." })),
     source: Type.Optional(nameSchema),
     bucket: Type.String({ description: "New bucket." }),
     key: Type.String({ description: "New key." }),
-    condition: Type.Optional(
-      Type.Object(
-        {
-          ifMatch: Type.Optional(Type.String()),
-          ifAbsent: Type.Optional(Type.Boolean()),
-          ifGeneration: Type.Optional(Type.Integer({ minimum: 0 })),
-        },
-        { additionalProperties: false, description: "Conditions on the new name." },
-      ),
-    ),
+    condition: Type.Optional(conditionSchema),
     replace: Type.Optional(
       Type.Object(
         {
