@@ -168,7 +168,7 @@ export class DockerAgent implements Agent {
       // command ended without reading it is no error.
       await new Promise<void>((resolve) => attached.end(stdin, () => resolve()));
     }
-    return this.#follow(handle, await this.#pidOf(handle), context, attached);
+    return this.#follow(handle, await this.#pidOf(handle), context, { attached });
   }
 
   /** Process id of the container's first process, as long as it has one. */
@@ -184,8 +184,8 @@ export class DockerAgent implements Agent {
   #follow(
     handle: Handle,
     pid: number | undefined,
-    { output, kept, limits, spec }: AttemptContext,
-    attached?: Duplex,
+    { output, limits, spec }: AttemptContext,
+    { attached, kept }: { attached?: Duplex; kept?: AttemptContext["kept"] },
   ): ContainerRun {
     const { id, name, group } = handle;
     const deps = {
@@ -213,7 +213,8 @@ export class DockerAgent implements Agent {
       const { State } = await this.#engine.call((docker) => docker.getContainer(left.id).inspect());
       if (State.Status === "created") return undefined;
       this.#live.add(left.name);
-      return this.#follow(left, State.Pid === 0 ? undefined : State.Pid, context);
+      const { kept } = context;
+      return this.#follow(left, State.Pid === 0 ? undefined : State.Pid, context, { kept });
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw error;

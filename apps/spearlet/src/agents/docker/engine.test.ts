@@ -7,7 +7,6 @@ import { docker, privateDocker, type PrivateDocker } from "../../../../../tests/
 import { systemIds } from "@spear/shared/ids.ts";
 import { silentLog } from "@spear/shared/log.ts";
 import { DockerAgent } from "./docker.ts";
-import { defaultSocketPath } from "./engine.ts";
 import { newAttempt } from "./testing.ts";
 
 const never = new AbortController().signal;
@@ -40,14 +39,6 @@ const lost = () => ({
     message: expect.stringContaining(`Docker Engine at ${engine.socketPath} does not answer`),
   },
   nodeFault: true,
-});
-
-test("the socket is the one that Docker's own client uses", () => {
-  expect(defaultSocketPath({})).toBe("/var/run/docker.sock");
-  expect(defaultSocketPath({ DOCKER_HOST: "unix:///run/user/1/d.sock" })).toBe(
-    "/run/user/1/d.sock",
-  );
-  expect(defaultSocketPath({ DOCKER_HOST: "tcp://10.0.0.1:2375" })).toBe("/var/run/docker.sock");
 });
 
 test("a lost engine withdraws the runtime, names itself, and is offered again when it is back", async () => {

@@ -40,12 +40,6 @@ export function isMissing(error: unknown): boolean {
   return refusalOf(error)?.status === 404;
 }
 
-/** The socket that Docker's own client would use, as far as it is a Unix socket. */
-export function defaultSocketPath(environment: Readonly<Record<string, string | undefined>>) {
-  const host = environment["DOCKER_HOST"] ?? "";
-  return host.startsWith("unix://") ? host.slice("unix://".length) : "/var/run/docker.sock";
-}
-
 interface Request {
   method: "GET" | "POST";
   path: string;

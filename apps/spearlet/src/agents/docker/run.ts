@@ -41,7 +41,7 @@ interface End {
 }
 
 const retryMs = 250;
-/** An exit code above it stands for a signal; the engine does not tell the two apart. */
+/** A code above it is taken for the signal it stands for; the engine knows no difference. */
 const signalBase = 128;
 const killedCode = signalBase + constants.signals.SIGKILL;
 /** How the container's first process says that it could not run the command. */
@@ -157,8 +157,7 @@ export class ContainerRun implements RunningAttempt {
       const failure = failureOf(ended.value, memoryBytes, output.errorHead);
       const signal = signalNames.get(ended.value.code - signalBase);
       return {
-        exitCode: ended.value.code,
-        ...(signal === undefined ? {} : { signal }),
+        ...(signal === undefined ? { exitCode: ended.value.code } : { signal }),
         ...(failure === undefined ? {} : { failure }),
         usage: await this.usage(),
       };

@@ -105,10 +105,13 @@ export class EngineMeter implements Meter {
         docker.getContainer(this.#id).stats({ stream: false, "one-shot": true }),
       );
       const cpuMs = Math.round(stats.cpu_stats.cpu_usage.total_usage / 1e6);
-      const { max_usage: peak, usage = 0 } = stats.memory_stats;
       // After the end, and where it can't tell, the engine says nothing or zero.
+      const memory: { max_usage?: number; usage?: number } = stats.memory_stats;
       this.#last.cpuMs = Math.max(this.#last.cpuMs, cpuMs);
-      this.#last.maxMemoryBytes = Math.max(this.#last.maxMemoryBytes, peak ?? usage);
+      this.#last.maxMemoryBytes = Math.max(
+        this.#last.maxMemoryBytes,
+        memory.max_usage ?? memory.usage ?? 0,
+      );
     } catch {
       // It is gone or does not answer: what was seen last is what there is.
     }
