@@ -2,7 +2,8 @@
 import type { Node } from "@spear/shared/node.ts";
 import type { Task } from "@spear/shared/task.ts";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -47,6 +48,16 @@ function inTerminal(...args: string[]) {
     type: (text: string) => void child.terminal?.write(text),
     exited: child.exited,
   };
+}
+
+/** The most memory that a process held so far, in bytes; 0 once it has ended. */
+function peakOf(pid: number): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
 }
 
 describe("run", () => {
@@ -154,6 +165,35 @@ describe("run", () => {
       return task?.state === "cancelled" ? task : undefined;
     });
     expect(ended.cancelRequested).toBe(true);
+  });
+
+  test("a task that no node can take is said to wait, and Ctrl-C takes it back", async () => {
+    const child = Bun.spawn(spearCommand("run", "--constraint", "label.zone == no", "--", "true"), {
+      env: { ...process.env, ...dev.env },
+      stdin: "ignore",
+      stderr: "pipe",
+    });
+    const reader = child.stderr.getReader();
+    const said = Buffer.from((await reader.read()).value ?? []).toString();
+    expect(said).toMatch(/^spear: task_\w+ waits/);
+    child.kill("SIGINT");
+    expect(await child.exited).toBe(130);
+  });
+
+  test("a module is uploaded once and run", async () => {
+    // (module (func (export "_start")))
+    const module = Buffer.from("AGFzbQEAAAABBAFgAAADAgEABwoBBl9zdGFydAAACgQBAgAL", "base64");
+    const file = join(directory, "start.wasm");
+    await writeFile(file, module);
+    const digest = new Bun.CryptoHasher("sha256").update(module).digest("hex");
+    const ids = new Set<string>();
+    for (const _ of ["first", "again"]) {
+      const ended = await dev.spear(["run", "--wasm", file]);
+      expect(ended).toEqual({ code: 0, stdout: "", stderr: "" });
+      const { id } = await json<{ id: string }>("object", "stat", `spear-modules/${digest}.wasm`);
+      ids.add(id);
+    }
+    expect(ids.size).toBe(1);
   });
 
   test("detached it prints the id, and the task is found by it", async () => {
@@ -307,6 +347,32 @@ describe("object and bucket", () => {
     expect(ended.code).toBe(1);
     expect(ended.stderr).toStartWith("error: ");
     expect(await readdir(directory)).not.toContain("never");
+    const stat = await dev.spear(["object", "stat", "empty/none"]);
+    expect(stat.code).toBe(1);
+    expect(stat.stderr).toBe(ended.stderr);
+  });
+
+  test("memory stays the same whatever the size", async () => {
+    await dev.spear(["bucket", "create", "large"]);
+    const file = join(directory, "large");
+    await writeFile(file, "");
+    await truncate(file, 384 << 20);
+    for (const args of [
+      ["object", "put", file, "large/a"],
+      ["object", "get", "large/a", `${file}.back`],
+    ]) {
+      const child = Bun.spawn(spearCommand(...args), { env: { ...process.env, ...dev.env } });
+      let peakBytes = 0;
+      const sampling = setInterval(() => {
+        peakBytes = Math.max(peakBytes, peakOf(child.pid));
+      }, 20);
+      expect(await child.exited).toBe(0);
+      clearInterval(sampling);
+      expect(peakBytes).toBeGreaterThan(0);
+      expect(peakBytes).toBeLessThan(200 << 20);
+    }
+    expect(Bun.spawnSync(["cmp", file, `${file}.back`]).exitCode).toBe(0);
+    await dev.spear(["object", "rm", "large/a"]);
   });
 
   test("a terminal gets a progress bar", async () => {

@@ -124,12 +124,12 @@ export async function startDev(
   };
   try {
     await until("spear dev to be ready", () => {
-      if (child.exitCode !== null) throw new Error(`spear dev ended: ${said}`);
+      if (child.exitCode !== null) throw new Error("spear dev ended");
       return said.includes("Try in another terminal") || undefined;
     });
   } catch (error) {
     await dispose();
-    throw error;
+    throw new Error(`${(error as Error).message}; it said\n${said}`, { cause: error });
   }
   const { sms, store } = JSON.parse(
     await readFile(join(dataDir, "cluster.json"), "utf8"),

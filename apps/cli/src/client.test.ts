@@ -82,6 +82,11 @@ describe("answers", () => {
     expect(fault).toMatchObject({ code: "task_not_found", field: "id", help: "look" });
   });
 
+  test("so it is for HEAD, whose answer has no body", async () => {
+    const fault = await faultOf(client.request("HEAD", "/fault"));
+    expect(fault).toMatchObject({ code: "task_not_found", field: "id" });
+  });
+
   test("something else that listens there is not taken for SMS", async () => {
     const fault = await faultOf(client.json("GET", "/other"));
     expect(fault.message).toContain("answered 418 and is not SMS");

@@ -109,7 +109,11 @@ export class Client {
       clearTimeout(timer);
     }
     if (response.ok) return response;
-    throw await this.faultOf(response);
+    if (method !== "HEAD") throw await this.faultOf(response);
+    // An answer to HEAD has no body to say why.
+    const { body } = await this.request("GET", path, options);
+    await body?.cancel();
+    throw new Fault("unavailable", `${this.#target.what} answered ${response.status} and then not`);
   }
 
   /** The fault that an answer without success stands for. */

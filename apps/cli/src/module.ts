@@ -20,7 +20,6 @@ export async function uploadModule(store: Client, path: string): Promise<string>
   try {
     await store.request("HEAD", objectPath(name));
   } catch (error) {
-    // An answer to HEAD has no body that could say more than its status.
     if (Fault.from(error).row.http !== 404) throw error;
     await store.json("PUT", `/v1/buckets/${bucket}`, { query: { ifAbsent: true } });
     await putObject(store, path, name, { contentType: "application/wasm", progress: true });
