@@ -40,7 +40,19 @@ export class MemoryNodes implements NodeStore {
     state.lease(id, nowMs, leaseMs);
     if (before === undefined || before === "left") {
       record.set("st", "ready");
-      state.emit(nowMs, "node.state", "", "", id, 0, before ?? "", "ready", "registered", "");
+      state.emit(
+        nowMs,
+        undefined,
+        "node.state",
+        "",
+        "",
+        id,
+        0,
+        before ?? "",
+        "ready",
+        "registered",
+        "",
+      );
     }
     return Promise.resolve(known === undefined ? "new" : same ? "same" : "restarted");
   }
@@ -60,7 +72,19 @@ export class MemoryNodes implements NodeStore {
     if (from === "down" || from === "left") {
       if (!revive) return Promise.resolve("down");
       record.set("st", "ready");
-      this.#state.emit(nowMs, "node.state", "", "", id, 0, from, "ready", "returned", "");
+      this.#state.emit(
+        nowMs,
+        undefined,
+        "node.state",
+        "",
+        "",
+        id,
+        0,
+        from,
+        "ready",
+        "returned",
+        "",
+      );
     }
     record.set("seen", String(nowMs));
     if (usage !== undefined) record.set("use", JSON.stringify(usage));
@@ -93,7 +117,7 @@ export class MemoryNodes implements NodeStore {
       record.set("ls", losses.toFixed(3)).set("la", String(nowMs));
     }
     record.set("st", to);
-    state.emit(nowMs, "node.state", "", "", id, 0, from, to, reason, "");
+    state.emit(nowMs, undefined, "node.state", "", "", id, 0, from, to, reason, "");
     return Promise.resolve("ok");
   }
 

@@ -63,8 +63,8 @@ export class MemoryTasks implements RecordStore {
     const need = needOf(spec);
     const cls = classOf(spec, jobId);
     const notBeforeMs = (spec.delayMs ?? 0) === 0 ? 0 : nowMs + (spec.delayMs ?? 0);
-    let { seq, line } = state.emit(nowMs, "task.state", id, jobId, "", 0, "", "pending", "submitted", ""); // prettier-ignore
     const record: Fields = new Map();
+    let seq = state.emit(nowMs, record, "task.state", id, jobId, "", 0, "", "pending", "submitted", ""); // prettier-ignore
     write(record, {
       j: jobId,
       sp: JSON.stringify(spec),
@@ -85,14 +85,12 @@ export class MemoryTasks implements RecordStore {
       notBeforeMs <= nowMs &&
       !state.pending.has(cls) &&
       state.reserve(nodeId, taken, nowMs);
-    let history = line;
     if (placed) {
-      ({ seq, line } = state.emit(nowMs, "task.state", id, jobId, nodeId, 1, "pending", "assigned", "placed", "")); // prettier-ignore
-      history += line;
+      seq = state.emit(nowMs, record, "task.state", id, jobId, nodeId, 1, "pending", "assigned", "placed", ""); // prettier-ignore
       record.set("aa", String(nowMs));
     } else state.awaitNode(taken, notBeforeMs, nowMs);
     const [now, attempt] = placed ? (["assigned", 1] as const) : (["pending", 0] as const);
-    write(record, { s: now, a: attempt, n: placed ? nodeId : "", q: seq, h: history });
+    write(record, { s: now, a: attempt, n: placed ? nodeId : "" });
     state.tasks.set(id, record);
     state.allTasks.add(id, 0);
     state.tasksIn[now].add(id, 0);
@@ -147,7 +145,7 @@ export class MemoryTasks implements RecordStore {
         return refuse("no_capacity", nodeId ?? none);
       [now, node] = [current + 1, nodeId];
       write(record, { a: now, n: node, aa: nowMs });
-      for (const field of ["sa", "x", "sg", "u", "nb"]) record.delete(field);
+      if (current !== 0) for (const field of ["sa", "x", "sg", "u", "nb"]) record.delete(field);
     } else if (to === "running") record.set("sa", String(nowMs));
     else if (from !== "pending") state.release(holder, taken);
 
@@ -157,8 +155,8 @@ export class MemoryTasks implements RecordStore {
       state.awaitNode(taken, notBeforeMs, nowMs);
       if (notBeforeMs > 0) record.set("nb", String(notBeforeMs));
     } else if (to !== "assigned" && to !== "running") record.set("fa", String(nowMs));
-    const { seq, line } = state.emit(nowMs, "task.state", id, record.get("j") ?? "", node, now, from, to, change.reason, change.exitCode ?? ""); // prettier-ignore
-    write(record, { s: to, q: seq, h: (record.get("h") ?? "") + line, ...change.set });
+    state.emit(nowMs, record, "task.state", id, record.get("j") ?? "", node, now, from, to, change.reason, change.exitCode ?? ""); // prettier-ignore
+    write(record, { s: to, ...change.set });
     state.reindex(id, from, to);
     return { code: "ok", attempt: now, nodeId: node, state: from };
   }
@@ -193,20 +191,31 @@ export class MemoryTasks implements RecordStore {
     const nodeId = (record.get("n") ?? "") as NodeId;
     const attempt = numberAt(record, "a");
     const emit = (kind: string, to: TaskState) =>
-      state.emit(nowMs, kind, id, record.get("j") ?? "", nodeId, attempt, from, to, "cancel", "");
-    const history = record.get("h") ?? "";
+      state.emit(
+        nowMs,
+        record,
+        kind,
+        id,
+        record.get("j") ?? "",
+        nodeId,
+        attempt,
+        from,
+        to,
+        "cancel",
+        "",
+      );
     if (from === "running") {
       if (!record.has("cr")) {
-        const { seq, line } = emit("task.cancel_requested", "running");
-        write(record, { cr: 1, q: seq, h: history + line });
+        emit("task.cancel_requested", "running");
+        record.set("cr", "1");
       }
       return { code: "requested", nodeId, attempt };
     }
     if (!transitions[from].includes("cancelled")) return { code: "terminal", nodeId, attempt };
     if (from === "assigned") state.release(nodeId, taken);
     else state.noLongerWaits(taken);
-    const { seq, line } = emit("task.state", "cancelled");
-    write(record, { s: "cancelled", cr: 1, fa: nowMs, q: seq, h: history + line });
+    emit("task.state", "cancelled");
+    write(record, { s: "cancelled", cr: 1, fa: nowMs });
     state.reindex(id, from, "cancelled");
     return { code: "cancelled", nodeId, attempt };
   }
@@ -258,8 +267,8 @@ export class MemoryTasks implements RecordStore {
   }
 
   history(id: TaskId): Promise<Event[] | undefined> {
-    const text = this.#state.tasks.get(id)?.get("h");
-    return Promise.resolve(text === undefined ? undefined : decodeHistory(text));
+    const record = this.#state.tasks.get(id);
+    return Promise.resolve(record === undefined ? undefined : decodeHistory(id, record));
   }
 
   idsBefore(

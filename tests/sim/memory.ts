@@ -85,8 +85,8 @@ export class MemoryState {
     return nodes;
   }
 
-  /** Appends an event; empty members are "-". */
-  emit(nowMs: number, ...members: (string | number)[]): { seq: number; line: string } {
+  /** Appends an event, and writes it into the history of its task; empty members are "-". */
+  emit(nowMs: number, record: Fields | undefined, ...members: (string | number)[]): number {
     const seq = ++this.#seq;
     const text = [nowMs, ...members].map((member) => (member === "" ? "-" : member)).join(" ");
     if (this.bug !== "lost_event" || seq % lostEvery !== 0) {
@@ -94,7 +94,9 @@ export class MemoryState {
       this.events.push(event);
       this.onEvent(event);
     }
-    return { seq, line: `${seq} ${text}\n` };
+    record?.set(`h${seq}`, text);
+    record?.set("q", String(seq));
+    return seq;
   }
 
   /** Takes what a task needs from a node; false and nothing taken if it does not fit (T4). */

@@ -33,17 +33,16 @@ test(
 );
 
 describe("a bug that is planted on purpose is found within 100 seeds", () => {
-  const cases: [Bug, number, RegExp][] = [
-    ["release_twice", 1, /^T4: /],
-    ["no_fencing", 3, /^T3: /],
-    ["lost_event", 1, /^T5: /],
+  const cases: [Bug, RegExp][] = [
+    ["release_twice", /^T4: /],
+    ["no_fencing", /^T3: /],
+    ["lost_event", /^T5: /],
   ];
-  test.each(cases)("%s by seed %d", (bug, seed, invariant) => {
-    const earlier = Array.from({ length: seed - 1 }, (_, index) =>
-      simulate(planOf(index + 1, smallSize), bug),
+  test.each(cases)("%s", (bug, invariant) => {
+    const seed = Array.from({ length: 100 }, (_, index) => index + 1).find(
+      (one) => simulate(planOf(one, smallSize), bug).violation !== undefined,
     );
-    expect(earlier.filter(({ violation }) => violation !== undefined)).toEqual([]);
-    const plan = planOf(seed, smallSize);
+    const plan = planOf(seed ?? 0, smallSize);
     expect(simulate(plan, bug).violation).toMatch(invariant);
     expect(simulate(plan).violation).toBeUndefined();
   });

@@ -110,7 +110,9 @@ export class SimSms {
       dispatcher,
       clock: process,
     });
-    new Loop("reconciler", reconcileMs, log, (signal) => reconciler.step(signal), process);
+    new Loop("reconciler", reconcileMs, log, (signal) => reconciler.step(signal), {
+      clock: process,
+    });
     const tasks = new Tasks({ records, scheduler, dispatcher, clock: process, ids });
     this.#services = { tasks, nodes, reports };
   }

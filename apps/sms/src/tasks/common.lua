@@ -15,13 +15,13 @@
 -- hf hu the task its room is held for and until when, ls la losses and the last one.
 
 -- Appends an event and returns its seq, and for a task's history the field and the
--- line that hold it. Empty members are "-".
+-- line that hold it, without the ids that its record has. Empty members are "-".
 local function emit(kind, task, job, node, attempt, from, to, reason, exit)
   local seq = redis.call('INCR', SEQ)
-  local line = NOW .. ' ' .. kind .. ' ' .. task .. ' ' .. job .. ' ' .. node .. ' ' .. attempt
-    .. ' ' .. from .. ' ' .. to .. ' ' .. reason .. ' ' .. exit
-  redis.call('XADD', EVENTS, 'MAXLEN', '~', KEEP, seq .. '-0', 'e', line)
-  return seq, 'h' .. seq, line
+  local head = NOW .. ' ' .. kind .. ' '
+  local tail = ' ' .. node .. ' ' .. attempt .. ' ' .. from .. ' ' .. to .. ' ' .. reason .. ' ' .. exit
+  redis.call('XADD', EVENTS, 'MAXLEN', '~', KEEP, seq .. '-0', 'e', head .. task .. ' ' .. job .. tail)
+  return seq, 'h' .. seq, head .. '- -' .. tail
 end
 
 local function or_dash(value)

@@ -163,15 +163,18 @@ export function decodeEvent(seq: number, line: string): Event {
   };
 }
 
-/** The events of a task's history, an event a line. */
-export function decodeHistory(text: string): Event[] {
-  return text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => {
-      const at = line.indexOf(" ");
-      return decodeEvent(Number(line.slice(0, at)), line.slice(at + 1));
-    });
+/** The events of a task from the fields of its record, oldest first. */
+export function decodeHistory(
+  id: TaskId,
+  fields: Iterable<readonly [field: string, value: string]>,
+): Event[] {
+  const events: Event[] = [];
+  let jobId: string = jobOfOne(id);
+  for (const [field, value] of fields) {
+    if (field === "j") jobId = value;
+    else if (/^h\d+$/.test(field)) events.push(decodeEvent(Number(field.slice(1)), value));
+  }
+  return events.map((event) => ({ ...event, taskId: id, jobId })).toSorted((a, b) => a.seq - b.seq);
 }
 
 /** What `submit` writes. */

@@ -17,7 +17,7 @@ import commonLua from "./common.lua" with { type: "text" };
 import promoteLua from "./promote.lua" with { type: "text" };
 import {
   classOf,
-  decodeEvent,
+  decodeHistory,
   decodeRecord,
   extrasText,
   heedOf,
@@ -218,11 +218,7 @@ export class TaskRecords implements RecordStore {
   /** All events of one task, oldest first; undefined if there is no such task. */
   async history(id: TaskId): Promise<Event[] | undefined> {
     const record = await this.#redis.hgetall(this.#keys.task(id));
-    if (record["s"] === undefined) return undefined;
-    return Object.entries(record)
-      .filter(([field]) => /^h\d+$/.test(field))
-      .map(([field, line]) => decodeEvent(Number(field.slice(1)), line))
-      .toSorted((a, b) => a.seq - b.seq);
+    return record["s"] === undefined ? undefined : decodeHistory(id, Object.entries(record));
   }
 
   /** Ids below `before` (exclusive), newest first, of one state or of all. */
