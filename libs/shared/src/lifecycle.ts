@@ -36,8 +36,9 @@ export function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Runs `step` every `periodMs`, and at once on `signalled()`, never twice at
- * the same time, until disposed. A step that throws is logged and tried again.
+ * Runs `step` every `periodMs`, and soon after `signalled()`, never twice at the
+ * same time, until disposed. Signals that come within `gapMs` after a step are
+ * folded into one. A step that throws is logged and tried again.
  */
 export class Loop implements AsyncDisposable {
   readonly #abort = new AbortController();
@@ -50,9 +51,9 @@ export class Loop implements AsyncDisposable {
     periodMs: number,
     log: Log,
     step: (signal: AbortSignal) => Promise<void>,
-    clock: Clock = systemClock,
+    { clock = systemClock, gapMs = 0 }: { clock?: Clock; gapMs?: number } = {},
   ) {
-    this.#done = this.#run(name, periodMs, log, step, clock);
+    this.#done = this.#run(name, periodMs, gapMs, log, step, clock);
   }
 
   /** Run the step soon; calls made while it runs are folded into one more run. */
@@ -64,6 +65,7 @@ export class Loop implements AsyncDisposable {
   async #run(
     name: string,
     periodMs: number,
+    gapMs: number,
     log: Log,
     step: (signal: AbortSignal) => Promise<void>,
     clock: Clock,
@@ -76,6 +78,7 @@ export class Loop implements AsyncDisposable {
       } catch (error) {
         if (!signal.aborted) log.warn({ err: error, loop: name }, "loop step failed");
       }
+      if (gapMs > 0) await clock.wait(gapMs, signal).catch(() => undefined);
       if (this.#pending || signal.aborted) continue;
       const woken = new AbortController();
       this.#wake = () => woken.abort();

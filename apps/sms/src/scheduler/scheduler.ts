@@ -37,6 +37,8 @@ const maxPromoted = 1_024;
 /** A full look at all nodes at least this often, in milliseconds. */
 const refreshAllMs = 5_000;
 const periodMs = 1_000;
+/** Room that is given back within this time after a step is filled by one step. */
+const gapMs = 2;
 /** How long a node is kept free by one renewal, in milliseconds. */
 const holdMs = 10_000;
 
@@ -83,7 +85,10 @@ export class Scheduler implements AsyncDisposable {
     this.#clock = deps.clock;
     this.#reserveAfterMs = deps.reserveAfterMs;
     this.#stopListening = deps.events.listen((event) => this.#onEvent(event));
-    this.#loop = new Loop("scheduler", periodMs, deps.log, () => this.#step(), deps.clock);
+    this.#loop = new Loop("scheduler", periodMs, deps.log, () => this.#step(), {
+      clock: deps.clock,
+      gapMs,
+    });
   }
 
   /** The node that a new task should try first; undefined if it has to wait its turn. */
@@ -189,10 +194,11 @@ export class Scheduler implements AsyncDisposable {
       .flatMap((one, index) => (lists[index] ?? []).map((task) => ({ ...task, open: one })))
       .filter(({ rank }) => rank <= end)
       .toSorted((a, b) => a.rank - b.rank || (a.id < b.id ? -1 : 1));
-    const specs = await Promise.all(tasks.map(({ id }) => this.#records.spec(id)));
+    const roomy = this.#roomFor(tasks);
+    const specs = await Promise.all(roomy.map(({ id }) => this.#records.spec(id)));
     const blocked = new Set<Open>();
     const placing: Promise<boolean>[] = [];
-    for (const [index, { id, open: one }] of tasks.entries()) {
+    for (const [index, { id, open: one }] of roomy.entries()) {
       const spec = specs[index];
       if (spec === undefined || blocked.has(one)) continue;
       const nodeId = this.#choose(one, id, inputsOf(spec));
@@ -205,6 +211,24 @@ export class Scheduler implements AsyncDisposable {
       placing.push(this.#assign(id, nodeId, spec));
     }
     return (await Promise.all(placing)).filter((placed) => placed).length;
+  }
+
+  /** Those that some node has room for, whatever their inputs: only their specs are worth reading. */
+  #roomFor<T extends { id: TaskId; open: Open }>(tasks: readonly T[]): T[] {
+    const full = new Set<Open>();
+    const taken: [NodeId, Demand][] = [];
+    const roomy = tasks.filter(({ id, open }) => {
+      const nodeId = full.has(open) ? undefined : this.#choose(open, id, []);
+      if (nodeId === undefined) {
+        full.add(open);
+        return false;
+      }
+      this.#view.placer.adjust(nodeId, open.demand, 1);
+      taken.push([nodeId, open.demand]);
+      return true;
+    });
+    for (const [nodeId, demand] of taken) this.#view.placer.adjust(nodeId, demand, -1);
+    return roomy;
   }
 
   async #assign(id: TaskId, nodeId: NodeId, spec: TaskSpec): Promise<boolean> {
