@@ -23,6 +23,27 @@ test.each([...programs])("every operation of %s is named and described", (progra
   }
 });
 
+/** Statuses whose answer has no body, beside HEAD's. */
+const bodiless = /^(?:101|204|304)$/;
+
+test.each([...programs])("every operation of %s says what it takes and gives", (program) => {
+  for (const [path, item] of Object.entries(readOpenApi(program).paths)) {
+    for (const [method, { parameters = [], responses = {} }] of Object.entries(item)) {
+      const operation = `${method} ${path}`;
+      const declared = parameters.filter((each) => each.in === "path").map(({ name }) => name);
+      const placed = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? "");
+      expect({ operation, declared }).toEqual({ operation, declared: placed });
+      const good = Object.entries(responses).filter(([status]) => /^[123]/.test(status));
+      expect({ operation, answers: good.length > 0 }).toEqual({ operation, answers: true });
+      const bare = good.filter(
+        ([status, { content }]) =>
+          method !== "head" && !bodiless.test(status) && content === undefined,
+      );
+      expect({ operation, bare: bare.map(([status]) => status) }).toEqual({ operation, bare: [] });
+    }
+  }
+});
+
 test("a document that is not valid is refused", async () => {
   const document = readOpenApi("sms");
   document.paths["/v1/tasks"] = { post: { responses: { 201: {} } } };

@@ -56,6 +56,7 @@ export function nodeRoutes({ nodes }: { nodes: Nodes }) {
           operationId: "deregisterNode",
           summary: "Take a node out; its tasks go elsewhere.",
           tags,
+          responses: { 204: { description: "It is out." } },
         },
       },
     );

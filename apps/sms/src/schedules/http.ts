@@ -55,6 +55,7 @@ export function scheduleRoutes({ schedules, jobs }: ScheduleHttpDeps) {
           operationId: "deleteSchedule",
           summary: "Take a schedule away; its jobs go on.",
           tags,
+          responses: { 204: { description: "It is gone." } },
         },
       },
     )

@@ -1,6 +1,7 @@
 /** Tasks over REST: parses, calls, encodes. */
 import { Fault } from "@spear/shared/fault.ts";
 import { parseId } from "@spear/shared/ids.ts";
+import { outputResponses } from "@spear/shared/http/openapi.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { Explanation } from "@spear/shared/explanation.ts";
 import { Event, runtimes, Task, TaskSpec, TaskStateSchema } from "@spear/shared/task.ts";
@@ -264,6 +265,7 @@ export function taskRoutes({ tasks, explainer, logs, log }: TaskHttpDeps) {
             "Output as JSON lines {stream, data (base64), attempt, offset}, at last {end: Task}; blank lines keep the " +
             "connection alive. One stream with Accept: application/octet-stream comes as raw bytes.",
           tags,
+          responses: outputResponses,
         },
       },
     );

@@ -2,6 +2,7 @@
 import type { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { parseId } from "@spear/shared/ids.ts";
+import { outputResponses } from "@spear/shared/http/openapi.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { Task, TaskSpec } from "@spear/shared/task.ts";
 import { Elysia, t } from "elysia";
@@ -173,6 +174,7 @@ export function taskRoutes({ executions, submits, log }: TaskHttpDeps) {
             "Output as JSON lines {stream, data (base64), attempt, offset}, at last {end: Execution}; blank lines " +
             "keep the connection alive. One stream with Accept: application/octet-stream comes as raw bytes.",
           tags,
+          responses: outputResponses,
         },
       },
     );

@@ -31,6 +31,17 @@ export interface Operation {
   responses?: Record<string, { description?: string; content?: Record<string, unknown> }>;
 }
 
+/** How a route that reads output describes its answer; SMS and SPEARlet have one each. */
+export const outputResponses = {
+  200: {
+    description: "The output.",
+    content: {
+      "application/x-ndjson": { schema: { type: "string" as const } },
+      "application/octet-stream": { schema: { type: "string" as const, format: "binary" } },
+    },
+  },
+};
+
 const problemSchema = {
   type: "object",
   description: "RFC 9457 problem details.",

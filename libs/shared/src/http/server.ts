@@ -1,4 +1,5 @@
 /** HTTP servers: Elysia with SPEAR's errors, limits, OpenAPI document and its UI. */
+import { Type } from "@sinclair/typebox";
 import { Elysia, type AnyElysia } from "elysia";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
@@ -19,6 +20,13 @@ export interface HttpOptions {
   ready: () => Promise<Record<string, true | string>>;
 }
 
+const readiness = Type.Object({
+  ready: Type.Boolean(),
+  parts: Type.Record(Type.String(), Type.Union([Type.Literal(true), Type.String()]), {
+    description: "Part → true, or what is wrong with it.",
+  }),
+});
+
 /** The routes of a program below SPEAR's error handling, with health and documentation. */
 export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia {
   const { log, title, description, version } = options;
@@ -35,6 +43,7 @@ export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia
       });
     })
     .get("/healthz", () => ({ status: "ok" as const }), {
+      response: Type.Object({ status: Type.Literal("ok") }),
       detail: { operationId: "getHealth", summary: "The process is alive.", tags: ["operations"] },
     })
     .get(
@@ -46,6 +55,7 @@ export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia
         return { ready, parts };
       },
       {
+        response: { 200: readiness, 503: readiness },
         detail: {
           operationId: "getReadiness",
           summary: "Every part that is needed answers; 503 if not.",
