@@ -26,7 +26,15 @@ _spear() {
 }
 compdef _spear spear
 `,
-  fish: `complete -c spear -a '(spear ${asking} -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+  fish: `function __spear_complete
+  set -l found (spear ${asking} -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+  if set -q found[1]
+    printf '%s\\n' $found
+  else
+    __fish_complete_path (commandline -ct)
+  end
+end
+complete -c spear -f -a '(__spear_complete)'
 `,
 } as const;
 
