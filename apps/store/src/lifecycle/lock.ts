@@ -14,6 +14,8 @@ export class Locks {
   readonly #redlock: Redlock;
   readonly #keys: StoreKeys;
   readonly #epoch: number;
+  /** Who waits within this store waits here, in order, and not for the lock. */
+  readonly #queues = new Map<string, Promise<unknown>>();
   #serial = 0;
 
   constructor(redis: Redis, keys: StoreKeys, epoch: number) {
@@ -28,7 +30,17 @@ export class Locks {
    * Runs `work` while no other holder of the same lock runs. `fence` grows with
    * every acquisition, across restarts too. The signal aborts when the lock is lost.
    */
-  async hold<T>(
+  hold<T>(what: string, work: (fence: number, signal: AbortSignal) => Promise<T>): Promise<T> {
+    const before = this.#queues.get(what) ?? Promise.resolve();
+    const held = before.then(() => this.#hold(what, work));
+    this.#queues.set(
+      what,
+      held.catch(() => undefined),
+    );
+    return held;
+  }
+
+  async #hold<T>(
     what: string,
     work: (fence: number, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
