@@ -178,6 +178,21 @@ describe("a job", () => {
   });
 });
 
+test("a system task runs on every node that suits, and again where it failed", async () => {
+  const { id } = await submit({
+    onFailure: "continue",
+    tasks: {
+      each: { ...quick, system: true },
+      bad: { ...quick, mock: { exitCode: 1 }, system: true },
+    },
+  });
+  expect(await ended(id)).toMatchObject({ counts: { succeeded: 2, failed: 2 }, total: 4 });
+  const tasks = await tasksOf(id);
+  expect(new Set(tasks.map(({ nodeId }) => nodeId)).size).toBe(2);
+  const again = await cluster.api<Job>("POST", `/v1/jobs/${id}/rerun`, { failedOnly: true });
+  expect((await ended(again.id)).counts).toEqual({ failed: 2 });
+});
+
 test("a single task is a job of one", async () => {
   const task = await cluster.api<Task>("POST", "/v1/tasks", { spec: { mock: { exitCode: 2 } } });
   expect(await ended(task.jobId)).toMatchObject({

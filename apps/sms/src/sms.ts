@@ -138,6 +138,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       taskRecords: records,
       tasks,
       advancer,
+      view,
       clock,
       ids,
     });

@@ -68,7 +68,7 @@ const nested = (schema: TObject) =>
     }),
   );
 
-const { replicas, dependsOn } = JobTaskSpec.properties;
+const { replicas, dependsOn, system } = JobTaskSpec.properties;
 const TaskFile = Type.Object(
   {
     ...inFile(TaskTemplate),
@@ -77,6 +77,7 @@ const TaskFile = Type.Object(
     retries: nested(RetryPolicy),
     replicas,
     dependsOn,
+    system,
   },
   { ...closed, description: "A task of the job, or an array of them." },
 );
@@ -262,12 +263,13 @@ export function readJobFile(document: unknown, given: Params = {}): Filed {
   const spec = {
     ...canonical(file),
     tasks: Object.fromEntries(
-      Object.entries(file.tasks).map(([name, { replicas, dependsOn, ...task }]) => [
+      Object.entries(file.tasks).map(([name, { replicas, dependsOn, system, ...task }]) => [
         name,
         {
           task: canonical(task),
           ...(replicas === undefined ? {} : { replicas }),
           ...(dependsOn === undefined ? {} : { dependsOn }),
+          ...(system === undefined ? {} : { system }),
         },
       ]),
     ),

@@ -74,6 +74,12 @@ export const JobTaskSpec = Type.Object(
         description: "Names of tasks that must have succeeded.",
       }),
     ),
+    system: Type.Optional(
+      Type.Boolean({
+        description:
+          "One copy on every node that suits when the job is submitted, instead of replicas.",
+      }),
+    ),
   },
   { ...closed, description: "A task of a job, or an array of them." },
 );
@@ -171,7 +177,10 @@ export function checkJobSpec(value: unknown, root = "spec"): JobSpec {
   const at = root === "" ? "tasks" : `${root}.tasks`;
   const count = taskCount(spec);
   if (count > maxJobTasks) throw bad(at, `${count} tasks; at most ${maxJobTasks} are accepted`);
-  for (const [name, { dependsOn = [] }] of Object.entries(spec.tasks)) {
+  for (const [name, { dependsOn = [], replicas, system }] of Object.entries(spec.tasks)) {
+    if (system === true && replicas !== undefined) {
+      throw bad(`${at}.${name}.replicas`, "a system task has one copy on every node that suits");
+    }
     for (const [index, on] of dependsOn.entries()) {
       if (Object.hasOwn(spec.tasks, on)) continue;
       const known = Object.keys(spec.tasks).slice(0, 20).join(", ");

@@ -6,17 +6,26 @@
 import { Fault } from "@spear/shared/fault.ts";
 import type { Clock } from "@spear/shared/clock.ts";
 import { check } from "@spear/shared/check.ts";
-import { type IdSource, isId, type JobId, jobOfOne, type TaskId } from "@spear/shared/ids.ts";
+import {
+  type IdSource,
+  isId,
+  type JobId,
+  jobOfOne,
+  type NodeId,
+  type TaskId,
+} from "@spear/shared/ids.ts";
 import { checkJobSpec, isEnded, type Job, JobSpec, type JobState } from "@spear/shared/job.ts";
 import { fileFault, jobFromFile, withParams } from "@spear/shared/job-file.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
 import type { TaskState } from "@spear/shared/state.ts";
-import type { Task } from "@spear/shared/task.ts";
+import type { Task, TaskSpec } from "@spear/shared/task.ts";
+import { demandOf, fitsEmpty, suits } from "../scheduler/place.ts";
+import type { ClusterView } from "../scheduler/view.ts";
 import { withoutSecrets } from "../tasks/record.ts";
 import type { RecordStore } from "../tasks/store.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import type { JobAdvancer } from "./advancer.ts";
-import { type Plan, planJob } from "./plan.ts";
+import { type Plan, type PlanDeps, planJob } from "./plan.ts";
 import type { JobRecords } from "./redis.ts";
 
 export interface JobFilter {
@@ -50,6 +59,7 @@ export class Jobs {
   readonly #taskRecords: RecordStore;
   readonly #tasks: Tasks;
   readonly #advancer: JobAdvancer;
+  readonly #view: ClusterView;
   readonly #clock: Clock;
   readonly #ids: IdSource;
 
@@ -58,6 +68,7 @@ export class Jobs {
     taskRecords: RecordStore;
     tasks: Tasks;
     advancer: JobAdvancer;
+    view: ClusterView;
     clock: Clock;
     ids: IdSource;
   }) {
@@ -65,6 +76,7 @@ export class Jobs {
     this.#taskRecords = deps.taskRecords;
     this.#tasks = deps.tasks;
     this.#advancer = deps.advancer;
+    this.#view = deps.view;
     this.#clock = deps.clock;
     this.#ids = deps.ids;
   }
@@ -91,8 +103,21 @@ export class Jobs {
     return spec;
   }
 
-  #plan(spec: JobSpec, id: JobId, wanted?: (group: number, index: number) => boolean): Plan {
-    return planJob(spec, id, (value, root) => this.#tasks.check(value, root), wanted);
+  #plan(spec: JobSpec, id: JobId, wanted?: PlanDeps["wanted"]): Plan {
+    return planJob(spec, id, {
+      check: (value, root) => this.#tasks.check(value, root),
+      nodesFor: (task) => this.#nodesFor(task),
+      ...(wanted === undefined ? {} : { wanted }),
+    });
+  }
+
+  /** The nodes on which a task could run if they were empty, oldest first. */
+  #nodesFor(spec: TaskSpec): NodeId[] {
+    const demand = demandOf(spec);
+    return [...this.#view.placer.nodes]
+      .filter((node) => suits(demand, node) && fitsEmpty(demand, node))
+      .map(({ id }) => id)
+      .toSorted();
   }
 
   async #accept(
@@ -100,9 +125,10 @@ export class Jobs {
     how: {
       idempotencyKey?: string | undefined;
       rerunOf?: JobId;
-      wanted?: (group: number, index: number) => boolean;
+      wanted?: PlanDeps["wanted"];
     },
   ): Promise<Job> {
+    await this.#read(() => this.#view.refresh());
     const id = this.#ids.next("job");
     const plan = this.#plan(spec, id, how.wanted);
     const taskIds = plan.tasks.map(() => this.#ids.next("task"));
@@ -215,7 +241,8 @@ export class Jobs {
     if (left.size === 0) throw conflict(id, "succeeded whole: nothing is left to do");
     return this.#accept(spec, {
       rerunOf: id,
-      wanted: (group, index) => left.has(`${group} ${index}`),
+      // A system task is known by its node, which may have another number by now.
+      wanted: (group, index, node) => left.has(`${group} ${node ?? index}`),
     });
   }
 
@@ -229,7 +256,7 @@ export class Jobs {
     return this.get(jobOfOne(again.id as TaskId));
   }
 
-  /** Group and index of a job's tasks that did not succeed. */
+  /** Group and index, or node, of a job's tasks that did not succeed. */
   async #unfinished(id: JobId): Promise<Set<string>> {
     const left = new Set<string>();
     for (let from = 0; ; from += scanPage) {
@@ -239,7 +266,9 @@ export class Jobs {
       const places = await this.#read(() =>
         this.#records.places(lost.map(({ task }) => task.id as TaskId)),
       );
-      for (const { group, index } of places) left.add(`${group} ${index}`);
+      for (const [at, { group, index }] of places.entries()) {
+        left.add(`${group} ${lost[at]?.task.spec.nodeId ?? index}`).add(`${group} ${index}`);
+      }
       if (ids.length < scanPage) return left;
     }
   }

@@ -2,12 +2,17 @@ import { describe, expect, test } from "bun:test";
 import { Fault } from "@spear/shared/fault.ts";
 import { systemIds } from "@spear/shared/ids.ts";
 import { checkJobSpec } from "@spear/shared/job.ts";
-import { checkTaskSpec } from "@spear/shared/task.ts";
+import { checkTaskSpec, type TaskSpec } from "@spear/shared/task.ts";
 import { planJob } from "./plan.ts";
 
 const id = systemIds.next("job");
+const nodes = [systemIds.next("node"), systemIds.next("node")];
+const deps = {
+  check: checkTaskSpec,
+  nodesFor: (spec: TaskSpec) => (spec.constraints === undefined ? nodes : []),
+};
 const plan = (tasks: object, more: object = {}) =>
-  planJob(checkJobSpec({ ...more, tasks }), id, checkTaskSpec);
+  planJob(checkJobSpec({ ...more, tasks }), id, deps);
 
 function faultOf(tasks: object): string {
   try {
@@ -68,18 +73,41 @@ describe("a plan", () => {
         c: { task: { mock: {} }, dependsOn: ["a", "b"] },
       },
     });
-    const { groups, tasks } = planJob(
-      spec,
-      id,
-      checkTaskSpec,
-      (group, index) => group > 0 && index !== 1,
-    );
+    const { groups, tasks } = planJob(spec, id, {
+      ...deps,
+      wanted: (group, index) => group > 0 && index !== 1,
+    });
     expect(tasks.map(({ spec }) => spec.name)).toEqual(["b-0", "b-2", "c"]);
     expect(groups).toEqual([
       { count: 0, waits: 0, dependents: [] },
       { count: 2, waits: 0, dependents: [2] },
       { count: 1, waits: 1, dependents: [] },
     ]);
+  });
+});
+
+describe("a system task", () => {
+  test("has one copy on each node that suits, and so have references to it", () => {
+    const task = { mock: {}, outputs: [{ path: "o", object: "facts/${index}" }] };
+    const { tasks } = plan({
+      each: { system: true, task },
+      sum: {
+        dependsOn: ["each"],
+        task: { mock: {}, inputs: [{ object: "${tasks.each.outputs.o}", path: "${replica}" }] },
+      },
+    });
+    expect(tasks.map(({ spec }) => spec.nodeId)).toEqual([...nodes, undefined]);
+    expect(tasks[2]?.spec.inputs?.map(({ object }) => object)).toEqual(["facts/0", "facts/1"]);
+  });
+
+  test("that no node suits is refused", () => {
+    const task = { mock: {}, constraints: ["label.x == y"] };
+    expect(faultOf({ each: { system: true, task } })).toBe(
+      "spec.tasks.each.task: no node suits it now",
+    );
+    expect(faultOf({ each: { system: true, replicas: 2, task: { mock: {} } } })).toStartWith(
+      "spec.tasks.each.replicas: ",
+    );
   });
 });
 

@@ -4,8 +4,13 @@
  * that takes another's is known whole when the job is submitted.
  */
 import { Fault } from "@spear/shared/fault.ts";
-import type { JobId } from "@spear/shared/ids.ts";
-import type { JobSpec, JobTaskSpec, TaskTemplate } from "@spear/shared/job.ts";
+import type { JobId, NodeId } from "@spear/shared/ids.ts";
+import {
+  type JobSpec,
+  type JobTaskSpec,
+  maxJobTasks,
+  type TaskTemplate,
+} from "@spear/shared/job.ts";
 import { mapStrings, substitute, unescaped } from "@spear/shared/references.ts";
 import type { TaskSpec } from "@spear/shared/task.ts";
 
@@ -62,17 +67,32 @@ function upstreamOf(spec: JobSpec, name: string): Set<string> {
   return found;
 }
 
+/** What a plan is made with. */
+export interface PlanDeps {
+  /** Checks a task's spec, naming fields below its second argument. */
+  check(value: unknown, root: string): TaskSpec;
+  /** The nodes that suit a system task now, in a lasting order. */
+  nodesFor(spec: TaskSpec): NodeId[];
+  /** Picks the tasks, all by default: a group without any is as if it were done. */
+  wanted?(group: number, index: number, node: NodeId | undefined): boolean;
+}
+
+/** The copies of each task of the spec: their nodes, undefined for any. */
+type Copies = ReadonlyMap<string, readonly (NodeId | undefined)[]>;
+
 /** Replaces the references of one task of the spec. */
 class Template {
   readonly #spec: JobSpec;
   readonly #name: string;
   readonly #task: TaskTemplate;
   readonly #root: string;
+  readonly #copies: Copies;
   readonly #plain: boolean;
   #upstream: Set<string> | undefined;
 
-  constructor(spec: JobSpec, name: string, { task }: JobTaskSpec, root: string) {
+  constructor(spec: JobSpec, name: string, { task }: JobTaskSpec, root: string, copies: Copies) {
     this.#spec = spec;
+    this.#copies = copies;
     this.#name = name;
     this.#task = task;
     this.#root = root;
@@ -131,7 +151,8 @@ class Template {
         "add it to dependsOn",
       );
     }
-    const { replicas = 1, task } = this.#spec.tasks[name] as JobTaskSpec;
+    const { task } = this.#spec.tasks[name] as JobTaskSpec;
+    const replicas = this.#copies.get(name)?.length ?? 1;
     const one = which === undefined ? undefined : which === "index" ? index : Number(which);
     if (one !== undefined && one >= replicas) {
       throw bad(field, `"${name}" has ${replicas} replicas, there is no ${one}`);
@@ -146,35 +167,51 @@ class Template {
   }
 }
 
+/** Counts the copies of each task out. Throws `conflict` where no node suits a system task. */
+function copiesOf(spec: JobSpec, { check, nodesFor }: PlanDeps): Copies {
+  const copies = new Map<string, (NodeId | undefined)[]>();
+  let total = 0;
+  for (const [name, { task, replicas = 1, system = false }] of Object.entries(spec.tasks)) {
+    const root = `spec.tasks.${name}.task`;
+    const { inputs: _, ...needs } = task;
+    const nodes: (NodeId | undefined)[] = system
+      ? nodesFor(check(needs, root))
+      : Array.from({ length: replicas }, () => undefined);
+    if (nodes.length === 0) {
+      throw new Fault("conflict", `${root}: no node suits it now`, { field: root });
+    }
+    copies.set(name, nodes);
+    total += nodes.length;
+  }
+  if (total <= maxJobTasks) return copies;
+  throw bad("spec.tasks", `${total} tasks; at most ${maxJobTasks} are accepted`);
+}
+
 /**
- * All tasks of a job. `check` checks each spec, naming fields below its second argument;
- * `wanted` picks the tasks, all by default: a group without any is as if it were done.
- * Throws `invalid_argument`, or `payload_too_large` where references grow without end.
+ * All tasks of a job. Throws `invalid_argument`, `conflict` where no node suits a system
+ * task, or `payload_too_large` where references grow without end.
  */
-export function planJob(
-  spec: JobSpec,
-  jobId: JobId,
-  check: (value: unknown, root: string) => TaskSpec,
-  wanted: (group: number, index: number) => boolean = () => true,
-): Plan {
+export function planJob(spec: JobSpec, jobId: JobId, deps: PlanDeps): Plan {
+  const { check, wanted = () => true } = deps;
+  const copies = copiesOf(spec, deps);
   const names = Object.keys(spec.tasks);
   const numbers = new Map(names.map((name, group) => [name, group]));
   const tasks: PlannedTask[] = [];
   const groups: PlannedGroup[] = [];
   let bytes = 0;
   for (const [group, [name, one]] of Object.entries(spec.tasks).entries()) {
-    const { replicas = 1 } = one;
     const root = `spec.tasks.${name}.task`;
-    const template = new Template(spec, name, one, root);
+    const template = new Template(spec, name, one, root, copies);
     const before = tasks.length;
-    for (let index = 0; index < replicas; index++) {
-      if (!wanted(group, index)) continue;
+    const nodes = copies.get(name) ?? [];
+    for (const [index, nodeId] of nodes.entries()) {
+      if (!wanted(group, index, nodeId)) continue;
       const task = template.replica(index);
       const labels = { ...spec.labels, ...task.labels };
       const checked = check(
         {
           ...task,
-          name: `${task.name ?? name}${replicas === 1 ? "" : `-${index}`}`,
+          name: `${task.name ?? name}${nodes.length === 1 ? "" : `-${index}`}`,
           env: {
             ...task.env,
             SPEAR_JOB_ID: jobId,
@@ -182,6 +219,7 @@ export function planJob(
             SPEAR_TASK_INDEX: String(index),
           },
           ...(Object.keys(labels).length === 0 ? {} : { labels }),
+          ...(nodeId === undefined ? {} : { nodeId }),
         },
         root,
       );

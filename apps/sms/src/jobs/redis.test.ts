@@ -50,7 +50,7 @@ beforeEach(fresh);
 
 async function submit(spec: JobSpec, idempotencyKey?: string): Promise<JobId> {
   const id = systemIds.next("job");
-  const plan = planJob(spec, id, checkTaskSpec);
+  const plan = planJob(spec, id, { check: checkTaskSpec, nodesFor: () => [] });
   const taskIds = plan.tasks.map(() => systemIds.next("task"));
   const submitted = await jobs.submit(
     { id, spec, plan, taskIds, idempotencyKey, rerunOf: undefined },

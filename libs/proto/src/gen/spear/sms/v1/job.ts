@@ -114,6 +114,8 @@ export interface JobTaskSpec {
     | undefined;
   /** Names of tasks that must have succeeded. */
   dependsOn: string[];
+  /** One copy on every node that suits when the job is submitted, instead of replicas. */
+  system: boolean;
 }
 
 /** What a user submits: one or more tasks with dependencies. */
@@ -303,7 +305,7 @@ export interface WatchJobRequest {
 }
 
 function createBaseJobTaskSpec(): JobTaskSpec {
-  return { task: undefined, replicas: undefined, dependsOn: [] };
+  return { task: undefined, replicas: undefined, dependsOn: [], system: false };
 }
 
 export const JobTaskSpec: MessageFns<JobTaskSpec> = {
@@ -316,6 +318,9 @@ export const JobTaskSpec: MessageFns<JobTaskSpec> = {
     }
     for (const v of message.dependsOn) {
       writer.uint32(26).string(v!);
+    }
+    if (message.system !== false) {
+      writer.uint32(32).bool(message.system);
     }
     return writer;
   },
@@ -357,6 +362,14 @@ export const JobTaskSpec: MessageFns<JobTaskSpec> = {
             message.dependsOn.push(reader.string());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.system = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -378,6 +391,7 @@ export const JobTaskSpec: MessageFns<JobTaskSpec> = {
         : globalThis.Array.isArray(object?.depends_on)
         ? object.depends_on.map((e: any) => globalThis.String(e))
         : [],
+      system: isSet(object.system) ? globalThis.Boolean(object.system) : false,
     };
   },
 
@@ -392,6 +406,9 @@ export const JobTaskSpec: MessageFns<JobTaskSpec> = {
     if (message.dependsOn?.length) {
       obj.dependsOn = message.dependsOn;
     }
+    if (message.system !== false) {
+      obj.system = message.system;
+    }
     return obj;
   },
 
@@ -403,6 +420,7 @@ export const JobTaskSpec: MessageFns<JobTaskSpec> = {
     message.task = (object.task !== undefined && object.task !== null) ? TaskSpec.fromPartial(object.task) : undefined;
     message.replicas = object.replicas ?? undefined;
     message.dependsOn = object.dependsOn?.map((e) => e) || [];
+    message.system = object.system ?? false;
     return message;
   },
 };
