@@ -2,6 +2,8 @@
 import { type Measure, show } from "./measure.ts";
 
 const benches: Record<string, () => Promise<{ run(): Promise<Measure[]> }>> = {
+  "agents-docker": () => import("./agents-docker.ts"),
+  backlog: () => import("./backlog.ts"),
   scheduling: () => import("./scheduling.ts"),
   tasks: () => import("./tasks.ts"),
 };

@@ -37,6 +37,7 @@ describeAgent({
     const engine = await sharedDocker();
     const nodeId = systemIds.next("node");
     return {
+      nodeId,
       makeAgent: () => new DockerAgent({ nodeId, socketPath: engine.socketPath, log: silentLog }),
       spec: (behaviour) => ({
         docker: { image: engine.image, command: ["sh", "-c", busyboxScript(behaviour)] },
