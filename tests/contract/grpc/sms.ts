@@ -5,11 +5,9 @@ import type { Json } from "../world.ts";
 import { jobsGrpc } from "./jobs.ts";
 import { schedulesGrpc } from "./schedules.ts";
 import { first, output } from "./messages.ts";
-import { schedulesGrpc } from "./schedules.ts";
 
 export const smsGrpc: Cases = {
   ...jobsGrpc,
-  ...schedulesGrpc,
   ...schedulesGrpc,
   "NodeService/Register": async ({ world }) => {
     expect(await world.paperNode()).toStartWith("node_");

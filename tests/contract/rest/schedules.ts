@@ -1,62 +1,50 @@
 /** Schedules over REST. */
 import { expect } from "bun:test";
-import { until } from "../../programs.ts";
 import type { Cases } from "../cases.ts";
 import type { Json, World } from "../world.ts";
 
-let schedules = 0;
+const spec = { cron: "0 3 * * *", job: { tasks: { only: { task: { mock: {} } } } } };
 
-/** Puts a schedule that fires at midnight, or as told; its name. */
-async function put(world: World, cron = "0 0 * * *"): Promise<string> {
-  const name = `rest-${++schedules}`;
-  const spec = {
-    cron,
-    timeZone: "Europe/Berlin",
-    job: { tasks: { only: { task: { mock: {} } } } },
-  };
-  const call = { path: { name }, body: { spec } };
-  const made = await world.ok("sms", "PUT /v1/schedules/{name}", call);
-  expect(made).toMatchObject({ name, paused: false, spec: { cron } });
-  return name;
-}
+/** Sets a schedule of that name. */
+const put = (world: World, name: string) =>
+  world.ok("sms", "PUT /v1/schedules/{name}", { path: { name }, body: { spec } });
+
+const named = (name: string) => ({ path: { name } });
 
 export const schedulesRest: Cases = {
   "PUT /v1/schedules/{name}": async ({ world }) => {
-    const name = await put(world, "* * * * * *");
-    const path = { name };
-    await until("the schedule to submit a job", async () => {
-      const schedule = await world.ok("sms", "GET /v1/schedules/{name}", { path });
-      return (schedule["submitted"] as number) > 0;
-    });
-    await world.ok("sms", "DELETE /v1/schedules/{name}", { path }, 204);
+    const made = await put(world, "rest-put");
+    expect(made).toMatchObject({ name: "rest-put", paused: false, submitted: 0, spec });
+    expect(await put(world, "rest-put")).toMatchObject({ createdAtMs: made["createdAtMs"] });
   },
   "GET /v1/schedules": async ({ world }) => {
-    const name = await put(world);
-    const { schedules: found } = await world.ok("sms", "GET /v1/schedules");
-    expect((found as Json[]).map((each) => each["name"])).toContain(name);
+    await put(world, "rest-list");
+    const { schedules } = await world.ok("sms", "GET /v1/schedules");
+    expect((schedules as Json[]).map(({ name }) => name)).toContain("rest-list");
   },
   "GET /v1/schedules/{name}": async ({ world }) => {
-    const path = { name: await put(world) };
-    const found = await world.ok("sms", "GET /v1/schedules/{name}", { path });
-    expect(found["nextAtMs"]).toBeGreaterThan(Date.now());
-    const nowhere = { path: { name: "nowhere" } };
-    expect((await world.problem("sms", "GET /v1/schedules/{name}", nowhere)).status).toBe(404);
-  },
-  "DELETE /v1/schedules/{name}": async ({ world }) => {
-    const path = { name: await put(world) };
-    await world.ok("sms", "DELETE /v1/schedules/{name}", { path }, 204);
-    expect((await world.problem("sms", "GET /v1/schedules/{name}", { path })).status).toBe(404);
+    await put(world, "rest-get");
+    const found = await world.ok("sms", "GET /v1/schedules/{name}", named("rest-get"));
+    expect(found["nextAtMs"] as number).toBeGreaterThan(Date.now());
   },
   "POST /v1/schedules/{name}/pause": async ({ world }) => {
-    const path = { name: await put(world) };
-    const paused = await world.ok("sms", "POST /v1/schedules/{name}/pause", { path });
+    await put(world, "rest-pause");
+    const call = named("rest-pause");
+    const paused = await world.ok("sms", "POST /v1/schedules/{name}/pause", call);
     expect(paused).toMatchObject({ paused: true });
     expect(paused).not.toHaveProperty("nextAtMs");
   },
   "POST /v1/schedules/{name}/resume": async ({ world }) => {
-    const path = { name: await put(world) };
-    await world.ok("sms", "POST /v1/schedules/{name}/pause", { path });
-    const resumed = await world.ok("sms", "POST /v1/schedules/{name}/resume", { path });
-    expect(resumed).toMatchObject({ paused: false, nextAtMs: expect.any(Number) });
+    await put(world, "rest-resume");
+    const call = named("rest-resume");
+    await world.ok("sms", "POST /v1/schedules/{name}/pause", call);
+    const resumed = await world.ok("sms", "POST /v1/schedules/{name}/resume", call);
+    expect(resumed).toMatchObject({ paused: false });
+  },
+  "DELETE /v1/schedules/{name}": async ({ world }) => {
+    await put(world, "rest-delete");
+    const call = named("rest-delete");
+    await world.ok("sms", "DELETE /v1/schedules/{name}", call, 204);
+    expect((await world.rest("sms", "GET /v1/schedules/{name}", call)).status).toBe(404);
   },
 };

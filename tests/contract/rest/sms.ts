@@ -6,12 +6,10 @@ import { firstMessage } from "./socket.ts";
 import { jobsRest } from "./jobs.ts";
 import { schedulesRest } from "./schedules.ts";
 import { operational } from "./operational.ts";
-import { schedulesRest } from "./schedules.ts";
 
 export const smsRest: Cases = {
   ...operational("sms"),
   ...jobsRest,
-  ...schedulesRest,
   ...schedulesRest,
   "POST /v1/tasks": async ({ world }) => {
     const body = { spec: { name: "once", mock: {} }, idempotencyKey: crypto.randomUUID() };
