@@ -1,4 +1,4 @@
--- Does a bounded piece of what is due for a job: releases tasks whose dependencies have
+-- Does a bounded piece of what is due for a job: makes records of its tasks, releases tasks whose dependencies have
 -- succeeded, cancels those that can never run, ends the rest of one that is stopped,
 -- holds those of one that is paused, removes one whose retention has passed. Idempotent:
 -- any replica may call it at any time, several at once.
@@ -58,6 +58,9 @@ if have[2] or not have[1] then
   end
   return answer(redis.call('EXISTS', list) == 1)
 end
+
+-- Everything else is about tasks that have records.
+if unfold(job, limit) then return answer(true) end
 
 local deadline, stop = tonumber(have[4]), have[6]
 if deadline > 0 and deadline <= tonumber(NOW) and not stop then

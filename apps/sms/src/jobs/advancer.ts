@@ -16,7 +16,7 @@ import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { JobRecords } from "./redis.ts";
 
 /** Tasks that one step may touch: some milliseconds of Redis. */
-const stepTasks = 500;
+const stepTasks = 250;
 /** Jobs looked at in turn, so that a large one keeps no other waiting. */
 const round = 64;
 /** How late a deadline, a delayed start or what an event did not announce may be seen. */

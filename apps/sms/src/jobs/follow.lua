@@ -17,7 +17,9 @@
 --   Nr range in the list of tasks, "first last"  No groups that depend on it, "3 4"
 --   Nu tasks that have not succeeded             Nl groups it waits for
 --   Nx it can never run
--- ready and doomed are lists of ranges to release and to cancel. A task's record has
+-- and for each kind of need "needK", what tasks of it need. folded is the list of tasks
+-- without a record yet; ready and doomed are lists of ranges to release and to cancel.
+-- A task's record has
 --   p group and index in it, "3 17"              b it was not released yet
 
 -- Something is to be done for a job at a time; nothing that is due earlier is put off.

@@ -14,11 +14,16 @@ import cancelLua from "./cancel.lua" with { type: "text" };
 import pauseLua from "./pause.lua" with { type: "text" };
 import type { Plan } from "./plan.ts";
 import submitLua from "./submit.lua" with { type: "text" };
+import unfoldLua from "./unfold.lua" with { type: "text" };
 
 const idempotencyMs = 24 * 3_600_000;
 
 const submit = new Script<[string, string]>("job_submit", 2, preamble + submitLua);
-const advance = new Script<(string | number)[]>("job_advance", 1, preamble + advanceLua);
+const advance = new Script<(string | number)[]>(
+  "job_advance",
+  1,
+  preamble + unfoldLua + advanceLua,
+);
 const cancel = new Script<[string]>("job_cancel", 1, preamble + cancelLua);
 const pause = new Script<[string]>("job_pause", 1, preamble + pauseLua);
 

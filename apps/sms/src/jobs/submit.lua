@@ -1,5 +1,6 @@
--- Creates a job and all its tasks, or nothing. Every task is pending and blocked, and
--- waits in no class, until advance.lua releases it; the job is due at once.
+-- Creates a job with all its tasks, or nothing. The tasks are kept as they came, which
+-- takes Redis next to no time however many they are; the job is due at once, and its
+-- first steps make records of them (unfold.lua).
 -- KEYS: 1 seq, 2 idempotency key (or the job's record if none)
 -- ARGV: 1 now, 2 events kept, 3 job, 4 idempotency retention in ms (0: no key),
 --       5 number of pairs of the job's record, 6 of groups, 7 of needs, 8 of tasks, then
@@ -15,7 +16,7 @@ if idempotency_ms > 0 then
   if known then return {'exists', known} end
   redis.call('SET', KEYS[2], job, 'PX', idempotency_ms)
 end
-local key, groups, list = job_key(job), job_groups_key(job), job_tasks_key(job)
+local key, groups = job_key(job), job_groups_key(job)
 if redis.call('EXISTS', key) == 1 then return {'exists', job} end
 
 local at = 9
@@ -28,7 +29,7 @@ for _ = 1, tonumber(ARGV[5]) do redis.call('HSET', key, take(), take()) end
 local total = tonumber(ARGV[8])
 local job_seq = emit('job.state', '-', job, '-', 0, '-', 'pending', 'submitted', '-')
 redis.call('HSET', key, 'state', 'pending', 'seq', job_seq, 'created', NOW, 'total', total,
-  'pending', total, 'left', total, 'blocked', total, 'active', 0)
+  'left', total, 'blocked', total, 'active', 0)
 redis.call('ZADD', JOBS, 0, job)
 redis.call('ZADD', jobs_in_key('pending'), 0, job)
 
@@ -41,29 +42,13 @@ for group = 0, tonumber(ARGV[6]) - 1 do
   first = first + count
 end
 
-local needs = {}
 for need = 1, tonumber(ARGV[7]) do
-  needs[need] = {take(), take(), take(), take(), take(), take(), take(), take()}
+  local values = {}
+  for index = 1, 8 do values[index] = take() end
+  redis.call('HSET', groups, 'need' .. (need - 1), cmsgpack.pack(values))
 end
--- The indexes take the ids some hundreds at a time.
-local ids, scored = {}, {}
-local function index()
-  redis.call('RPUSH', list, unpack(ids))
-  redis.call('ZADD', TASKS, unpack(scored))
-  redis.call('ZADD', tasks_in_key('pending'), unpack(scored))
-  ids, scored = {}, {}
+for from = at, #ARGV, 1000 do
+  redis.call('RPUSH', job_folded_key(job), unpack(ARGV, from, math.min(from + 999, #ARGV)))
 end
-for _ = 1, total do
-  local id, place, need, name, spec = take(), take(), needs[tonumber(take()) + 1], take(), take()
-  local seq, field, line = emit('task.state', id, job, '-', 0, '-', 'pending', 'submitted', '-')
-  redis.call('HSET', task_key(id), 's', 'pending', 'a', 0, 'n', '', 'q', seq, field, line, 'j', job,
-    'sp', spec, 'nn', name, 'r', need[1], 'c', need[2], 'k', need[3], 'nc', need[4], 'nm', need[5],
-    'nx', need[6], 'ca', NOW, 'p', place, 'b', need[7])
-  if need[8] ~= '' then redis.call('HSET', task_key(id), 'g', need[8]) end
-  ids[#ids + 1] = id
-  scored[#scored + 1], scored[#scored + 2] = 0, id
-  if #ids == 500 then index() end
-end
-if #ids > 0 then index() end
 job_due(job, NOW)
 return {'created', job}

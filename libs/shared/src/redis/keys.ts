@@ -158,6 +158,7 @@ local function job_ready_key(id) return TAG .. 'job-ready:' .. id end
 local function job_doomed_key(id) return TAG .. 'job-doomed:' .. id end
 local function jobs_in_key(state) return TAG .. 'jobs:' .. state end
 local function task_key(id) return TAG .. 'task:' .. id end
+local function job_folded_key(id) return TAG .. 'job-folded:' .. id end
 local function tasks_in_key(state) return TAG .. 'tasks:' .. state end
 local function pending_class_key(class) return TAG .. 'pending:' .. class end
 local function node_key(id) return TAG .. 'node:' .. id end
