@@ -31,6 +31,8 @@ interface Store {
   nodes: NodeStore;
   /** The node's lease key runs out now. */
   expireLease(id: NodeId): Promise<unknown>;
+  /** Another replica leads now. */
+  setEpoch(epoch: number): Promise<unknown>;
   events(): Promise<Event[]>;
 }
 
@@ -40,6 +42,7 @@ function inRedis(): Store {
     tasks: new TaskRecords(redis, keys, 10_000),
     nodes: new NodeRecords(redis, keys, 10_000),
     expireLease: (id) => redis.del(keys.nodeLease(id)),
+    setEpoch: (epoch) => redis.set(keys.leaderEpoch, epoch),
     events: async () => {
       const entries = (await redis.xrange(keys.events, "-", "+")) as [string, string[]][];
       return entries.map(([id, fields]) => decodeEvent(Number(id.split("-")[0]), fields[1] ?? ""));
@@ -53,6 +56,7 @@ function inMemory(): Store {
     tasks: new MemoryTasks(state),
     nodes: new MemoryNodes(state),
     expireLease: (id) => Promise.resolve(state.leaseKeys.delete(id)),
+    setEpoch: (epoch) => Promise.resolve((state.leaderEpoch = epoch)),
     events: () => Promise.resolve([...state.events]),
   };
 }
@@ -100,8 +104,9 @@ const operation = fc.oneof(
   { weight: 2, arbitrary: op("register", { node, run: fc.nat(1) }) },
   { weight: 2, arbitrary: op("heartbeat", { node, run: fc.nat(1), revive: fc.boolean() }) },
   { weight: 1, arbitrary: op("expireLease", { node }) },
+  { weight: 1, arbitrary: op("setEpoch", { epoch: fc.nat(1) }) },
   { weight: 2, arbitrary: op("setState", {
-    node, to: fc.constantFrom(...nodeStates), run: fc.option(fc.nat(1), { nil: undefined }), ifExpired: fc.boolean(),
+    node, to: fc.constantFrom(...nodeStates), run: fc.option(fc.nat(1), { nil: undefined }), epoch: fc.option(fc.nat(1), { nil: undefined }), ifExpired: fc.boolean(),
   }) },
 ); // prettier-ignore
 type Operation = typeof operation extends fc.Arbitrary<infer O> ? O : never;
@@ -126,7 +131,7 @@ function register(store: Store, number: number, run: number, now: number): Promi
 }
 
 /** Does one thing; what the store answers. */
-async function apply({ tasks, nodes, expireLease }: Store, one: Operation, now: number) {
+async function apply({ tasks, nodes, expireLease, setEpoch }: Store, one: Operation, now: number) {
   switch (one.op) {
     case "submit":
       return tasks.submit(
@@ -177,9 +182,13 @@ async function apply({ tasks, nodes, expireLease }: Store, one: Operation, now: 
     case "expireLease":
       await expireLease(nodeId(one.node));
       return undefined;
+    case "setEpoch":
+      await setEpoch(one.epoch);
+      return undefined;
     case "setState":
       return nodes.setState(nodeId(one.node), one.to, "test", now, {
         ifExpired: one.ifExpired,
+        ...(one.epoch === undefined ? {} : { epoch: one.epoch }),
         ...(one.run === undefined ? {} : { incarnation: `run${one.run}` }),
       });
   }

@@ -7,6 +7,7 @@ import {
   type HoldCode,
   lossHalfLifeMs,
   type NodeStore,
+  type OnlyIf,
   type RegisterCode,
   type Registration,
   type StandingCode,
@@ -97,11 +98,13 @@ export class MemoryNodes implements NodeStore {
     to: NodeState,
     reason: string,
     nowMs: number,
-    only: { incarnation?: string; ifExpired?: boolean } = {},
+    only: OnlyIf = {},
   ): Promise<StandingCode> {
     const state = this.#state;
     const record = state.nodes.get(id);
     if (record === undefined) return Promise.resolve("missing");
+    if (only.epoch !== undefined && only.epoch !== state.leaderEpoch)
+      return Promise.resolve("deposed");
     if (only.incarnation !== undefined && only.incarnation !== record.get("inc"))
       return Promise.resolve("stale");
     if (only.ifExpired === true && state.leaseAlive(id)) return Promise.resolve("alive");

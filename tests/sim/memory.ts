@@ -50,6 +50,8 @@ export class MemoryState {
   /** Nodes whose lease key has not run out, and when it will by the store's own clock. */
   readonly leaseKeys = new Map<NodeId, number>();
   readonly events: Event[] = [];
+  /** Epoch of the leader; undefined before the first. */
+  leaderEpoch: number | undefined;
   readonly #nowMs: () => number;
   #seq = 0;
   /** Called with each event that reaches the stream. */

@@ -34,6 +34,7 @@ import { NodeRecords } from "./nodes/redis.ts";
 import { Sessions } from "./nodes/sessions.ts";
 import { Dispatcher } from "./scheduler/dispatch.ts";
 import { Explainer } from "./scheduler/explain.ts";
+import { Leader } from "./scheduler/leader.ts";
 import type { Policy } from "./scheduler/place.ts";
 import { Reconciler } from "./scheduler/reconcile.ts";
 import { Scheduler } from "./scheduler/scheduler.ts";
@@ -167,7 +168,22 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       lease,
     });
     const reconciler = new Reconciler({ tasks: records, nodes, reports, dispatcher, clock });
-    stack.use(new Loop("reconciler", config.reconcileMs, log, (signal) => reconciler.step(signal)));
+    const leader = stack.use(
+      new Leader({
+        redis,
+        keys,
+        clock,
+        log,
+        name: `${process.pid}-${crypto.randomUUID()}`,
+        onLead: () => reconciling.signalled(),
+      }),
+    );
+    const reconciling = stack.use(
+      new Loop("reconciler", config.reconcileMs, log, async (signal) => {
+        const { epoch } = leader;
+        if (epoch !== undefined) await reconciler.step(signal, epoch);
+      }),
+    );
 
     const ready = async (): Promise<Record<string, true | string>> => ({
       redis: await redis.ping().then(

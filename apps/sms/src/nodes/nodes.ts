@@ -17,7 +17,7 @@ import { isPlaced } from "@spear/shared/state.ts";
 import type { Dispatch } from "../scheduler/dispatch.ts";
 import type { RecordStore } from "../tasks/store.ts";
 import type { Reports } from "../tasks/reports.ts";
-import type { NodeStore, Registration } from "./store.ts";
+import type { NodeStore, OnlyIf, Registration } from "./store.ts";
 
 const probeMs = 400;
 
@@ -186,19 +186,19 @@ export class Nodes {
     }
   }
 
-  /** Gives up nodes whose lease ran out. Idempotent; safe on any replica. */
-  async giveUpExpired(): Promise<void> {
+  /** Gives up nodes whose lease ran out, while `epoch` is the leader's. Idempotent. */
+  async giveUpExpired(epoch?: number): Promise<void> {
     for (const id of await this.#records.expired(this.#clock.nowMs())) {
-      await this.giveUp(id, { ifExpired: true }, "lease_expired");
+      await this.giveUp(
+        id,
+        { ifExpired: true, ...(epoch === undefined ? {} : { epoch }) },
+        "lease_expired",
+      );
     }
   }
 
   /** The verdict: the node is down and its tasks go to others. */
-  async giveUp(
-    id: NodeId,
-    only: { incarnation?: string; ifExpired?: boolean },
-    reason: string,
-  ): Promise<void> {
+  async giveUp(id: NodeId, only: OnlyIf, reason: string): Promise<void> {
     const code = await this.#records.setState(id, "down", reason, this.#clock.nowMs(), only);
     if (code === "ok") this.#log.warn({ nodeId: id, reason }, "node is down");
     if (code === "ok" || code === "again") await this.#moveTasks(id, "node_lost");

@@ -10,6 +10,7 @@ import heartbeatLua from "./heartbeat.lua" with { type: "text" };
 import {
   lossHalfLifeMs,
   type NodeStore,
+  type OnlyIf,
   type Registration,
   type RegisterCode,
   type HeartbeatCode,
@@ -93,7 +94,7 @@ export class NodeRecords implements NodeStore {
     to: NodeState,
     reason: string,
     nowMs: number,
-    only: { incarnation?: string; ifExpired?: boolean } = {},
+    only: OnlyIf = {},
   ): Promise<StandingCode> {
     const [code] = await standing.run(
       this.#redis,
@@ -107,6 +108,7 @@ export class NodeRecords implements NodeStore {
         reason,
         only.ifExpired === true ? "expired" : "",
         lossHalfLifeMs,
+        only.epoch ?? "",
       ],
     );
     return code as StandingCode;

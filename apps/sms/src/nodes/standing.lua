@@ -3,12 +3,13 @@
 -- KEYS: 1 seq
 -- ARGV: 1 now, 2 events kept, 3 node, 4 new state, 5 incarnation that must be current or "",
 --       6 reason, 7 "expired": only if its lease key is gone; else "",
---       8 half-life of losses in ms
--- Returns {"ok"|"again"|"missing"|"stale"|"alive", state before}
+--       8 half-life of losses in ms, 9 epoch of the leader that must be current or ""
+-- Returns {"ok"|"again"|"missing"|"stale"|"alive"|"deposed", state before}
 local id, to = ARGV[3], ARGV[4]
 local record = redis.call('HMGET', node_key(id), 'st', 'inc')
 local from = record[1]
 if not from then return {'missing', ''} end
+if ARGV[9] ~= '' and redis.call('GET', LEADER_EPOCH) ~= ARGV[9] then return {'deposed', from} end
 if ARGV[5] ~= '' and ARGV[5] ~= record[2] then return {'stale', from} end
 if ARGV[7] == 'expired' and redis.call('EXISTS', lease_key(id)) == 1 then return {'alive', from} end
 if to == 'down' or to == 'left' then

@@ -30,7 +30,17 @@ export const lossHalfLifeMs = 600_000;
 
 export type RegisterCode = "new" | "same" | "restarted";
 export type HeartbeatCode = "ok" | "missing" | "stale" | "down";
-export type StandingCode = "ok" | "again" | "missing" | "stale" | "alive";
+/** `deposed`: the caller no longer leads. */
+export type StandingCode = "ok" | "again" | "missing" | "stale" | "alive" | "deposed";
+
+/** What has to hold for a change of standing. */
+export interface OnlyIf {
+  incarnation?: string;
+  /** Its lease has run out. */
+  ifExpired?: boolean;
+  /** The leader's epoch is still this one. */
+  epoch?: number;
+}
 
 /** `taken`: the node takes no tasks, or is held for another one. */
 export type HoldCode = "ok" | "taken" | "missing";
@@ -46,13 +56,13 @@ export interface NodeStore {
     leaseMs: number,
     revive?: boolean,
   ): Promise<HeartbeatCode>;
-  /** Changes the standing: only for this incarnation, or only if its lease ran out. */
+  /** Changes the standing. */
   setState(
     id: NodeId,
     to: NodeState,
     reason: string,
     nowMs: number,
-    only?: { incarnation?: string; ifExpired?: boolean },
+    only?: OnlyIf,
   ): Promise<StandingCode>;
   /** Keeps a ready node's room for one waiting task: until then no other is placed there. */
   hold(id: NodeId, task: TaskId, untilMs: number, nowMs: number): Promise<HoldCode>;

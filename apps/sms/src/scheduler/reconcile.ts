@@ -1,7 +1,7 @@
 /**
  * The reconciler: compares records with leases, queues and commits, and repairs
- * what a crash between two steps left. Every repair is idempotent, so it may run
- * on any replica at any time.
+ * what a crash between two steps left. The leader runs it; every repair is idempotent
+ * and fenced, so that two who both believe to lead do no harm.
  */
 import type { Clock } from "@spear/shared/clock.ts";
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
@@ -36,8 +36,9 @@ export class Reconciler {
     this.#clock = deps.clock;
   }
 
-  async step(signal: AbortSignal): Promise<void> {
-    await this.#nodes.giveUpExpired();
+  /** `epoch`: of the lead under which it runs. */
+  async step(signal: AbortSignal, epoch?: number): Promise<void> {
+    await this.#nodes.giveUpExpired(epoch);
     await this.#nodes.moveLeftBehind();
     await this.#redeliver(signal);
     await this.#resumeCommits(signal);

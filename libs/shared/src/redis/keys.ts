@@ -135,6 +135,10 @@ export class Keys {
   get leader(): string {
     return this.#key("leader");
   }
+  /** Counter of leaders: the epoch that fences what a former one still writes. */
+  get leaderEpoch(): string {
+    return this.#key("leader-epoch");
+  }
 
   /** Keys of the Object Store start with this; it spells the rest from its own names. */
   store(...parts: string[]): string {
@@ -154,11 +158,12 @@ local JOBS, JOBS_DUE = TAG .. 'jobs', TAG .. 'jobs-due'
 local function job_key(id) return TAG .. 'job:' .. id end
 local function job_tasks_key(id) return TAG .. 'job-tasks:' .. id end
 local function job_groups_key(id) return TAG .. 'job-groups:' .. id end
+local function job_folded_key(id) return TAG .. 'job-folded:' .. id end
 local function job_ready_key(id) return TAG .. 'job-ready:' .. id end
 local function job_doomed_key(id) return TAG .. 'job-doomed:' .. id end
 local function jobs_in_key(state) return TAG .. 'jobs:' .. state end
+local LEADER_EPOCH = TAG .. 'leader-epoch'
 local function task_key(id) return TAG .. 'task:' .. id end
-local function job_folded_key(id) return TAG .. 'job-folded:' .. id end
 local function tasks_in_key(state) return TAG .. 'tasks:' .. state end
 local function pending_class_key(class) return TAG .. 'pending:' .. class end
 local function node_key(id) return TAG .. 'node:' .. id end
