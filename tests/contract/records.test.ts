@@ -52,12 +52,14 @@ function inRedis(): Store {
 
 function inMemory(): Store {
   const state = new MemoryState(Date.now);
+  const events: Event[] = [];
+  state.onEvent = (event) => events.push(event);
   return {
     tasks: new MemoryTasks(state),
     nodes: new MemoryNodes(state),
     expireLease: (id) => Promise.resolve(state.leaseKeys.delete(id)),
     setEpoch: (epoch) => Promise.resolve((state.leaderEpoch = epoch)),
-    events: () => Promise.resolve([...state.events]),
+    events: () => Promise.resolve([...events]),
   };
 }
 

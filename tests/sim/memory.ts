@@ -49,7 +49,6 @@ export class MemoryState {
   readonly leases = new Ranked<NodeId>();
   /** Nodes whose lease key has not run out, and when it will by the store's own clock. */
   readonly leaseKeys = new Map<NodeId, number>();
-  readonly events: Event[] = [];
   /** Epoch of the leader; undefined before the first. */
   leaderEpoch: number | undefined;
   readonly #nowMs: () => number;
@@ -92,9 +91,7 @@ export class MemoryState {
     const seq = ++this.#seq;
     const text = [nowMs, ...members].map((member) => (member === "" ? "-" : member)).join(" ");
     if (this.bug !== "lost_event" || seq % lostEvery !== 0) {
-      const event = decodeEvent(seq, text);
-      this.events.push(event);
-      this.onEvent(event);
+      this.onEvent(decodeEvent(seq, text));
     }
     record?.set(`h${seq}`, text);
     record?.set("q", String(seq));

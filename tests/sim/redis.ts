@@ -26,7 +26,7 @@ export class SimRedis {
   lossy = 0;
   /** Called once, with the next node that is given up. */
   onLoss: (() => void) | undefined;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(event: Event) => void>();
   /** When the last command of a process arrives, and its last answer. */
   readonly #lastArrival = new Map<Process, number>();
   readonly #lastAnswer = new Map<Process, number>();
@@ -39,7 +39,7 @@ export class SimRedis {
     this.checker = new Checker(this.state, this.tasks, this.nodes, world);
     this.state.onEvent = (event) => {
       this.checker.onEvent(event);
-      for (const listener of this.#listeners) listener();
+      for (const listener of this.#listeners) listener(event);
       if (event.kind === "node.state" && event.to === "down") {
         this.onLoss?.();
         this.onLoss = undefined;
@@ -105,19 +105,15 @@ export class SimRedis {
 
   /** Reads the event stream for a process, from now on, in order and without a gap. */
   follow(process: Process, listener: (event: Event) => void): () => void {
-    const { events } = this.state;
-    let next = events.length;
-    let reading = false;
-    const read = () => {
-      if (reading) return;
-      reading = true;
-      process.after(
-        Math.max(0, this.awayUntilMs - this.world.nowMs) + this.world.random.next() * 2,
-        () => {
-          reading = false;
-          while (next < events.length) listener(events[next++] as Event);
-        },
-      );
+    let unread: Event[] = [];
+    const read = (event: Event) => {
+      if (unread.push(event) > 1) return;
+      const backMs = Math.max(0, this.awayUntilMs - this.world.nowMs);
+      process.after(backMs + this.world.random.next() * 2, () => {
+        const all = unread;
+        unread = [];
+        for (const one of all) listener(one);
+      });
     };
     this.#listeners.add(read);
     return () => this.#listeners.delete(read);
