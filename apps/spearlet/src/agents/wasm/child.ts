@@ -6,7 +6,7 @@
 import { confine, dieWithParent, limitCpu } from "./system/confine.ts";
 import { runDirect, warmUp } from "./direct.ts";
 import { failureOf } from "./failures.ts";
-import { at, checked, exitNow, libc, scratch } from "./system/libc.ts";
+import { at, checked, exitNow, kernel, scratch } from "./system/kernel.ts";
 import { Frame, FrameReader, controlFd, encodeFrame, type Job, type Result } from "./protocol.ts";
 
 const incoming = scratch(64 * 1024);
@@ -17,7 +17,7 @@ const RUSAGE_SELF = 0;
 /** The next job; undefined when the parent closed the channel. */
 function nextJob(): Job | undefined {
   for (;;) {
-    const size = checked(libc.read(controlFd, incoming.address, incoming.bytes.length));
+    const size = checked(kernel.read(controlFd, incoming.address, incoming.bytes.length));
     if (size === 0) return undefined;
     const [frame] = frames.push(incoming.bytes.slice(0, size));
     if (frame?.kind === Frame.JOB) return frame.body as Job;
@@ -30,13 +30,13 @@ function send(kind: number, body?: unknown): void {
   buffer.bytes.set(bytes);
   for (let sent = 0; sent < bytes.length;) {
     const rest = bytes.length - sent;
-    sent += checked(libc.write(controlFd, at(buffer.address, sent), rest));
+    sent += checked(kernel.write(controlFd, at(buffer.address, sent), rest));
   }
 }
 
 /** CPU time of this process so far, in milliseconds. */
 function cpuMs(): number {
-  checked(libc.getrusage(RUSAGE_SELF, usage.address));
+  checked(kernel.getrusage(RUSAGE_SELF, usage.address));
   const at = (offset: number) => Number(usage.view.getBigInt64(offset, true));
   return (at(0) + at(16)) * 1000 + (at(8) + at(24)) / 1000;
 }

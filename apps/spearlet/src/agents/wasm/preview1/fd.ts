@@ -3,8 +3,8 @@
  * are the kernel's own; rights are checked here.
  */
 import { eachEntry, statusOf, timePair, type NewTime, type Status } from "../system/files.ts";
-import { E, O, SystemError, checked, errno, libc } from "../system/libc.ts";
-import { Errno, Fdflag, Filetype, Fstflag, Right, errnoOf, filetypeOf } from "./abi.ts";
+import { O, checked, kernel, uninterrupted } from "../system/kernel.ts";
+import { Errno, Fdflag, Filetype, Fstflag, Right, filetypeOf } from "./abi.ts";
 import { WasiError } from "./memory.ts";
 import type { Descriptor } from "./table.ts";
 import type { Preview1 } from "./host.ts";
@@ -84,11 +84,6 @@ function file(wasi: Preview1, fd: number, rights: number): Descriptor {
   return seekable(found, rights);
 }
 
-/** A posix_* function's result: the error number itself. */
-function direct(error: number): number {
-  return error === 0 ? Errno.SUCCESS : errnoOf(error);
-}
-
 function readStdin(wasi: Preview1, list: number, count: number): number {
   let total = 0;
   for (const buffer of wasi.memory.buffers(list, count)) {
@@ -101,15 +96,6 @@ function readStdin(wasi: Preview1, list: number, count: number): number {
   return total;
 }
 
-/** One call of the kernel that may be interrupted before it did anything. */
-function uninterrupted(call: () => number | bigint): number {
-  for (;;) {
-    const result = Number(call());
-    if (result >= 0) return result;
-    if (errno() !== E.INTR) throw new SystemError(errno());
-  }
-}
-
 export function fdFunctions(wasi: Preview1) {
   const { table, memory } = wasi;
   return {
@@ -117,12 +103,14 @@ export function fdFunctions(wasi: Preview1) {
       const { host } = file(wasi, fd, Right.FD_ADVISE);
       const linux = advices[advice];
       if (linux === undefined) return Errno.INVAL;
-      return direct(libc.posix_fadvise(host, offset, length, linux));
+      checked(kernel.fadvise64(host, offset, length, linux));
+      return Errno.SUCCESS;
     },
 
     fd_allocate(fd: number, offset: bigint, length: bigint): number {
       const { host } = file(wasi, fd, Right.FD_ALLOCATE);
-      return direct(libc.posix_fallocate(host, offset, length));
+      checked(kernel.fallocate(host, 0, offset, length));
+      return Errno.SUCCESS;
     },
 
     fd_close(fd: number): number {
@@ -131,7 +119,7 @@ export function fdFunctions(wasi: Preview1) {
     },
 
     fd_datasync(fd: number): number {
-      checked(libc.fdatasync(table.having(fd, Right.FD_DATASYNC).host));
+      checked(kernel.fdatasync(table.having(fd, Right.FD_DATASYNC).host));
       return Errno.SUCCESS;
     },
 
@@ -153,7 +141,7 @@ export function fdFunctions(wasi: Preview1) {
       // Linux can't change the others of an open file.
       if (((flags ^ found.flags) & ~settable) !== 0) return Errno.NOTSUP;
       if (found.stdio === undefined) {
-        checked(libc.fcntl(found.host, F_SETFL, openFlagsOf(flags)));
+        checked(kernel.fcntl(found.host, F_SETFL, openFlagsOf(flags)));
       }
       found.flags = flags;
       return Errno.SUCCESS;
@@ -180,14 +168,14 @@ export function fdFunctions(wasi: Preview1) {
     },
 
     fd_filestat_set_size(fd: number, size: bigint): number {
-      checked(libc.ftruncate(file(wasi, fd, Right.FD_FILESTAT_SET_SIZE).host, size));
+      checked(kernel.ftruncate(file(wasi, fd, Right.FD_FILESTAT_SET_SIZE).host, size));
       return Errno.SUCCESS;
     },
 
     fd_filestat_set_times(fd: number, atim: bigint, mtim: bigint, flags: number): number {
       const found = table.having(fd, Right.FD_FILESTAT_SET_TIMES);
       if (found.readOnly) return Errno.ROFS;
-      checked(libc.futimens(found.host, timePair(...timesOf(atim, mtim, flags))));
+      checked(kernel.utimensat(found.host, null, timePair(...timesOf(atim, mtim, flags)), 0));
       return Errno.SUCCESS;
     },
 
@@ -196,7 +184,7 @@ export function fdFunctions(wasi: Preview1) {
       const { address, count: used } = memory.vectors(list, count);
       memory.setU32(
         out,
-        uninterrupted(() => libc.preadv(host, address, used, offset)),
+        uninterrupted(() => kernel.preadv(host, address, used, offset, 0)),
       );
       return Errno.SUCCESS;
     },
@@ -222,7 +210,7 @@ export function fdFunctions(wasi: Preview1) {
       const { address, count: used } = memory.vectors(list, count);
       memory.setU32(
         out,
-        uninterrupted(() => libc.pwritev(host, address, used, offset)),
+        uninterrupted(() => kernel.pwritev(host, address, used, offset, 0)),
       );
       return Errno.SUCCESS;
     },
@@ -236,7 +224,7 @@ export function fdFunctions(wasi: Preview1) {
       const { address, count: used } = memory.vectors(list, count);
       memory.setU32(
         out,
-        uninterrupted(() => libc.readv(host, address, used)),
+        uninterrupted(() => kernel.readv(host, address, used)),
       );
       return Errno.SUCCESS;
     },
@@ -276,25 +264,25 @@ export function fdFunctions(wasi: Preview1) {
       const asking = offset === 0n && whence === SEEK_CUR && (found.rights & Right.FD_TELL) !== 0;
       const { host } = seekable(found, asking ? Right.FD_TELL : Right.FD_SEEK);
       if (whence < SEEK_SET || whence > SEEK_END) return Errno.INVAL;
-      memory.setU64(out, BigInt(checked(libc.lseek(host, offset, whence))));
+      memory.setU64(out, BigInt(checked(kernel.lseek(host, offset, whence))));
       return Errno.SUCCESS;
     },
 
     fd_sync(fd: number): number {
-      checked(libc.fsync(table.having(fd, Right.FD_SYNC).host));
+      checked(kernel.fsync(table.having(fd, Right.FD_SYNC).host));
       return Errno.SUCCESS;
     },
 
     fd_tell(fd: number, out: number): number {
       const { host } = file(wasi, fd, Right.FD_TELL);
-      memory.setU64(out, BigInt(checked(libc.lseek(host, 0, SEEK_CUR))));
+      memory.setU64(out, BigInt(checked(kernel.lseek(host, 0, SEEK_CUR))));
       return Errno.SUCCESS;
     },
 
     fd_write(fd: number, list: number, count: number, out: number): number {
       const { host, stdio } = writable(wasi, fd);
       const { address, count: used } = memory.vectors(list, count);
-      const written = uninterrupted(() => libc.writev(host, address, used));
+      const written = uninterrupted(() => kernel.writev(host, address, used));
       if (stdio === 1) wasi.written.stdout += written;
       if (stdio === 2) wasi.written.stderr += written;
       memory.setU32(out, written);

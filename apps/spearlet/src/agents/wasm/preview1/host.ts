@@ -4,7 +4,7 @@
  * or descriptors is reachable but what the run was given (S1).
  */
 import { GuestExit, type GuestWorld } from "../guest.ts";
-import { E, SystemError, checked, errno, libc } from "../system/libc.ts";
+import { SystemError, checked, kernel, uninterrupted } from "../system/kernel.ts";
 import type { Reachable } from "../system/landlock.ts";
 import { openRoot } from "../system/paths.ts";
 import { Errno, errnoOf } from "./abi.ts";
@@ -178,15 +178,13 @@ export class Preview1 implements Disposable {
         for (let done = 0; done < size;) {
           const piece = Math.min(size - done, maxRandomBytes);
           const address = this.memory.address((out >>> 0) + done, piece);
-          const got = Number(libc.getrandom(address, piece, 0));
-          if (got < 0 && errno() !== E.INTR) throw new SystemError(errno());
-          done += Math.max(0, got);
+          done += uninterrupted(() => kernel.getrandom(address, piece, 0));
         }
         return Errno.SUCCESS;
       },
 
       sched_yield: () => {
-        checked(libc.sched_yield());
+        checked(kernel.sched_yield());
         return Errno.SUCCESS;
       },
 

@@ -3,7 +3,7 @@
  * checked against its present size; what lies outside is `fault`.
  */
 import { ptr, type Pointer } from "bun:ffi";
-import { at, scratch } from "../system/libc.ts";
+import { at, scratch } from "../system/kernel.ts";
 import { Errno } from "./abi.ts";
 
 /** A call of the guest that ends in this preview1 error code. */

@@ -3,7 +3,7 @@
  * always ready (files, standard input) makes it return at once; the rest is one
  * ppoll with the nearest clock as its limit.
  */
-import { E, SystemError, errno, libc, scratch } from "../system/libc.ts";
+import { kernel, scratch, uninterrupted } from "../system/kernel.ts";
 import { Errno, Eventtype, Filetype, Right } from "./abi.ts";
 import { clockNs } from "./clocks.ts";
 import { WasiError, type GuestMemory } from "./memory.ts";
@@ -122,10 +122,7 @@ class Poll {
     }
     const count = this.#descriptors.length;
     const until = restNs === undefined ? null : limit.address;
-    if (libc.ppoll(polled.address, count, until, null) < 0) {
-      if (errno() !== E.INTR) throw new SystemError(errno());
-      return;
-    }
+    uninterrupted(() => kernel.ppoll(polled.address, count, until, null, 0));
     for (const [index, waiting] of this.#descriptors.entries()) {
       const seen = polled.view.getInt16(index * 8 + 6, true);
       if (seen === 0) continue;

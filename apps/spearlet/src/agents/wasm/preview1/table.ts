@@ -3,7 +3,7 @@
  * host, and nothing gets in but the three standard streams, the directories
  * that the task was given and what is opened below them (S1).
  */
-import { libc } from "../system/libc.ts";
+import { kernel } from "../system/kernel.ts";
 import type { Reachable } from "../system/landlock.ts";
 import { Errno, Filetype, directoryRights, fileRights, stdinRights, stdoutRights } from "./abi.ts";
 import { WasiError } from "./memory.ts";
@@ -63,7 +63,7 @@ export class Table implements Disposable {
   /** Its new number; closes `host` and throws `mfile` when there are too many. */
   add(descriptor: Descriptor): number {
     if (this.#open.size >= maxDescriptors) {
-      libc.close(descriptor.host);
+      kernel.close(descriptor.host);
       throw new WasiError(Errno.MFILE);
     }
     let fd = firstFree;
@@ -118,7 +118,7 @@ export class Table implements Disposable {
 
   /** The standard streams stay open on the host: the next guest of this child needs them. */
   #release(descriptor: Descriptor): void {
-    if (descriptor.stdio === undefined) libc.close(descriptor.host);
+    if (descriptor.stdio === undefined) kernel.close(descriptor.host);
   }
 
   [Symbol.dispose](): void {

@@ -10,7 +10,7 @@ import {
   type Status,
 } from "../system/files.ts";
 import type { Reachable } from "../system/landlock.ts";
-import { E, O, SystemError, checked, errno, libc } from "../system/libc.ts";
+import { E, O, SystemError, checked, kernel, uninterrupted } from "../system/kernel.ts";
 import { errorCodeOf } from "./errors.ts";
 import { InputStream, IoError, OutputStream } from "./io.ts";
 
@@ -104,19 +104,15 @@ function metadataHash({ device, inode, size, modifiedNs, changedNs }: Status) {
 /** Bytes at a place of an open file; none at its end. */
 function readAt(fd: number, offset: bigint, size: number): Uint8Array {
   const buffer = new Uint8Array(Math.min(size, maxReadBytes));
-  for (;;) {
-    const got = Number(libc.pread(fd, buffer, buffer.length, offset));
-    if (got >= 0) return buffer.subarray(0, got);
-    if (errno() !== E.INTR) throw new SystemError(errno());
-  }
+  const got = uninterrupted(() => kernel.pread64(fd, buffer, buffer.length, offset));
+  return buffer.subarray(0, got);
 }
 
 function writeAt(fd: number, bytes: Uint8Array, offset: bigint): void {
   for (let done = 0; done < bytes.length;) {
     const piece = bytes.subarray(done);
-    const size = Number(libc.pwrite(fd, piece, piece.length, offset + BigInt(done)));
-    if (size < 0 && errno() !== E.INTR) throw new SystemError(errno());
-    done += Math.max(0, size);
+    const at = offset + BigInt(done);
+    done += uninterrupted(() => kernel.pwrite64(fd, piece, piece.length, at));
   }
 }
 
@@ -165,23 +161,21 @@ export class Descriptor {
 
   appendViaStream(): OutputStream {
     return new OutputStream((bytes) => {
-      writeAt(this.#fd, bytes, BigInt(checked(libc.lseek(this.#fd, 0, SEEK_END))));
+      writeAt(this.#fd, bytes, BigInt(checked(kernel.lseek(this.#fd, 0, SEEK_END))));
     });
   }
 
   advise(offset: bigint, length: bigint, advice: string): void {
-    answer(() => {
-      const failed = libc.posix_fadvise(this.#fd, offset, length, advices.indexOf(advice));
-      if (failed !== 0) throw new SystemError(failed);
-    });
+    const linux = advices.indexOf(advice);
+    answer(() => checked(kernel.fadvise64(this.#fd, offset, length, linux)));
   }
 
   syncData(): void {
-    answer(() => checked(libc.fdatasync(this.#fd)));
+    answer(() => checked(kernel.fdatasync(this.#fd)));
   }
 
   sync(): void {
-    answer(() => checked(libc.fsync(this.#fd)));
+    answer(() => checked(kernel.fsync(this.#fd)));
   }
 
   getFlags(): DescriptorFlags {
@@ -193,13 +187,13 @@ export class Descriptor {
   }
 
   setSize(size: bigint): void {
-    answer(() => checked(libc.ftruncate(this.#fd, size)));
+    answer(() => checked(kernel.ftruncate(this.#fd, size)));
   }
 
   setTimes(accessed: NewTimestamp, modified: NewTimestamp): void {
     answer(() => {
       const pair = timePair(newTime(accessed), newTime(modified));
-      checked(libc.futimens(this.#writable, pair));
+      checked(kernel.utimensat(this.#writable, null, pair, 0));
     });
   }
 
@@ -317,7 +311,7 @@ export class Descriptor {
   }
 
   [Symbol.dispose](): void {
-    if (!this.#closed) libc.close(this.#fd);
+    if (!this.#closed) kernel.close(this.#fd);
     this.#closed = true;
   }
 }

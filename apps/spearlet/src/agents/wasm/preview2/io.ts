@@ -2,7 +2,7 @@
  * `wasi:io`: errors, pollables and streams. Everything here is blocking: what a
  * stream accepts it has also written, and what can be waited for is time.
  */
-import { E, SystemError, checked, errno, libc, scratch } from "../system/libc.ts";
+import { E, SystemError, kernel, scratch, uninterrupted } from "../system/kernel.ts";
 import { nowNs } from "../system/clock.ts";
 
 /** Most bytes of one read, and what an output stream accepts at once. */
@@ -75,9 +75,7 @@ export function poll(pollables: readonly Pollable[]): Uint32Array {
     const rest = first > now ? first - now : 0n;
     limit.view.setBigInt64(0, rest / second, true);
     limit.view.setBigInt64(8, rest % second, true);
-    if (libc.ppoll(null, 0, limit.address, null) < 0 && errno() !== E.INTR) {
-      throw new SystemError(errno());
-    }
+    uninterrupted(() => kernel.ppoll(null, 0, limit.address, null, 0));
   }
 }
 
@@ -174,10 +172,9 @@ export function writerOf(fd: number, written: (size: number) => void): OutputStr
   return new OutputStream((bytes) => {
     for (let done = 0; done < bytes.length;) {
       const piece = bytes.subarray(done);
-      const size = Number(libc.write(fd, piece, piece.length));
-      if (size < 0 && errno() !== E.INTR) checked(size);
-      done += Math.max(0, size);
-      written(Math.max(0, size));
+      const size = uninterrupted(() => kernel.write(fd, piece, piece.length));
+      done += size;
+      written(size);
     }
   });
 }

@@ -1,12 +1,12 @@
 /** The kernel's clocks, in nanoseconds. */
-import { checked, libc, scratch } from "./libc.ts";
+import { checked, kernel, scratch } from "./kernel.ts";
 
 export const Clock = { REALTIME: 0, MONOTONIC: 1, PROCESS_CPU: 2, THREAD_CPU: 3 } as const;
 
 const time = scratch(16);
 
 function read(call: "clock_gettime" | "clock_getres", clock: number): bigint {
-  checked(libc[call](clock, time.address));
+  checked(kernel[call](clock, time.address));
   return time.view.getBigInt64(0, true) * 1_000_000_000n + time.view.getBigInt64(8, true);
 }
 

@@ -3,7 +3,7 @@
  * guest that broke out of the engine gains little: it dies with its SPEARlet,
  * gains no privileges, starts no program or process, and has no network.
  */
-import { E, exitNow, libc, scratch } from "./libc.ts";
+import { E, exitNow, kernel, scratch } from "./kernel.ts";
 
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
@@ -15,14 +15,14 @@ const limits = scratch(16);
 
 /** Ends this process when its parent ends; at once if that has already happened. */
 export function dieWithParent(parent: number): void {
-  libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  if (libc.getppid() !== parent) exitNow(1);
+  kernel.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  if (kernel.getppid() !== parent) exitNow(1);
 }
 
 function limit(resource: number, soft: number, hard: number): void {
   limits.view.setBigUint64(0, BigInt(soft), true);
   limits.view.setBigUint64(8, BigInt(hard), true);
-  libc.setrlimit(resource, limits.address);
+  kernel.prlimit64(0, resource, limits.address, null);
 }
 
 /** Lets the kernel end this process once it has used so much CPU time, in seconds. */
@@ -33,7 +33,6 @@ export function limitCpu(seconds: number): void {
 const x64 = process.arch === "x64";
 /** System calls by number: x64, arm64; -1 where the architecture has none. */
 const calls = {
-  seccomp: [317, 277],
   socket: [41, 198],
   socketpair: [53, 199],
   bind: [49, 200],
@@ -97,7 +96,7 @@ type Instruction = [code: number, jumpTrue: number, jumpFalse: number, value: nu
 
 /** The filter: what is not named goes through. */
 function filter(): Instruction[] {
-  const special = new Set(["seccomp", "clone", "clone3"]);
+  const special = new Set(["clone", "clone3"]);
   const refused = (Object.keys(calls) as (keyof typeof calls)[])
     .filter((name) => !special.has(name) && number(name) >= 0)
     .map(number);
@@ -144,15 +143,14 @@ function refuseSystemCalls(): boolean {
   header.view.setUint16(0, program.length, true);
   header.view.setBigUint64(8, BigInt(instructions.address), true);
   const { address } = header;
-  const mode = SECCOMP_SET_MODE_FILTER;
   // A positive answer is the id of a thread that could not follow.
-  return libc.syscall(number("seccomp"), mode, SECCOMP_FILTER_FLAG_TSYNC, address, 0) === 0;
+  return kernel.seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, address) === 0;
 }
 
 /** Takes away what no guest needs. Call it once, when all of the child is loaded. */
 export function confine(): boolean {
   limit(RLIMIT_CORE, 0, 0);
-  libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  kernel.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  kernel.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   return refuseSystemCalls();
 }

@@ -5,7 +5,7 @@
  * `SystemError`.
  */
 import { FileType, statusIn, timePair, typeBits, type NewTime, type Status } from "./files.ts";
-import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, E, O, SystemError, checked, libc } from "./libc.ts";
+import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, E, O, SystemError, checked, kernel } from "./kernel.ts";
 import { locate, readLink, withSlash, type Place } from "./paths.ts";
 
 const newFileMode = 0o666;
@@ -16,17 +16,17 @@ const lookup = (follow: boolean) => (follow ? "follow" : "slash");
 
 export function createDirectory(root: number, path: Uint8Array): void {
   using found = locate(root, path, "keep");
-  checked(libc.mkdirat(found.directory, withSlash(found), newDirectoryMode));
+  checked(kernel.mkdirat(found.directory, withSlash(found), newDirectoryMode));
 }
 
 export function removeDirectory(root: number, path: Uint8Array): void {
   using found = locate(root, path, "keep");
-  checked(libc.unlinkat(found.directory, withSlash(found), AT_REMOVEDIR));
+  checked(kernel.unlinkat(found.directory, withSlash(found), AT_REMOVEDIR));
 }
 
 export function removeFile(root: number, path: Uint8Array): void {
   using found = locate(root, path, "keep");
-  checked(libc.unlinkat(found.directory, withSlash(found), 0));
+  checked(kernel.unlinkat(found.directory, withSlash(found), 0));
 }
 
 export function rename(
@@ -37,7 +37,7 @@ export function rename(
 ): void {
   using from = locate(fromRoot, fromPath, "keep");
   using to = locate(toRoot, toPath, "keep");
-  checked(libc.renameat(from.directory, withSlash(from), to.directory, withSlash(to)));
+  checked(kernel.renameat(from.directory, withSlash(from), to.directory, withSlash(to)));
 }
 
 /** Another name for a file, or for a link itself. */
@@ -50,7 +50,7 @@ export function link(
   using from = locate(fromRoot, fromPath, "keep");
   using to = locate(toRoot, toPath, "keep");
   if (from.slash) throw new SystemError(E.NOTDIR);
-  checked(libc.linkat(from.directory, from.name, to.directory, withSlash(to), 0));
+  checked(kernel.linkat(from.directory, from.name, to.directory, withSlash(to), 0));
 }
 
 /**
@@ -63,7 +63,7 @@ export function symlink(target: Uint8Array, root: number, path: Uint8Array): voi
   using made = locate(root, path, "keep");
   const ended = new Uint8Array(target.length + 1);
   ended.set(target);
-  checked(libc.symlinkat(ended, made.directory, withSlash(made)));
+  checked(kernel.symlinkat(ended, made.directory, withSlash(made)));
 }
 
 /** Where a link leads. */
@@ -95,7 +95,7 @@ export function setTimesAt(
   using found = locate(root, path, lookup(follow));
   const pair = timePair(accessed, modified);
   // The name is no link any more, or the link's own times are meant.
-  checked(libc.utimensat(found.directory, found.name, pair, AT_SYMLINK_NOFOLLOW));
+  checked(kernel.utimensat(found.directory, found.name, pair, AT_SYMLINK_NOFOLLOW));
 }
 
 export interface OpenRequest {
@@ -120,7 +120,7 @@ export function open(root: number, path: Uint8Array, request: OpenRequest): numb
   if (request.create && found.slash) throw new SystemError(E.ISDIR);
   const flags = openFlags(request, found);
   if (request.readOnly) return openReadOnly(found, flags, request);
-  return checked(libc.openat(found.directory, found.name, flags, newFileMode));
+  return checked(kernel.openat(found.directory, found.name, flags, newFileMode));
 }
 
 function openFlags(request: OpenRequest, { slash: mustBeDirectory }: Place): number {
@@ -142,7 +142,7 @@ function openFlags(request: OpenRequest, { slash: mustBeDirectory }: Place): num
 function openReadOnly(found: Place, flags: number, request: OpenRequest): number {
   const { write, truncate, exclusive, create } = request;
   if (write || truncate || exclusive) throw new SystemError(E.ROFS);
-  const opened = libc.openat(found.directory, found.name, flags & ~O.CREAT, 0);
+  const opened = kernel.openat(found.directory, found.name, flags & ~O.CREAT, 0);
   if (opened < 0 && create) throw new SystemError(E.ROFS);
   return checked(opened);
 }

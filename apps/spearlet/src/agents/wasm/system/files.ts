@@ -1,6 +1,6 @@
 /** Open files and directories of the host, in the terms that both WASI hosts need. */
 import type { Pointer } from "bun:ffi";
-import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, checked, libc, scratch } from "./libc.ts";
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, checked, kernel, scratch } from "./kernel.ts";
 
 /** What the kernel knows of a file; times in nanoseconds since 1970. */
 export interface Status {
@@ -50,7 +50,7 @@ function nanoseconds(at: number): bigint {
 }
 
 function read(directory: number, name: Uint8Array, flags: number): Status {
-  checked(libc.statx(directory, name, flags, basicStats, stat.address));
+  checked(kernel.statx(directory, name, flags, basicStats, stat.address));
   const { view } = stat;
   return {
     mode: view.getUint16(28, true),
@@ -102,9 +102,9 @@ export interface Entry {
  * false. A name is good only within the call.
  */
 export function eachEntry(fd: number, cookie: bigint, take: (entry: Entry) => boolean): void {
-  checked(libc.lseek(fd, cookie, SEEK_SET));
+  checked(kernel.lseek(fd, cookie, SEEK_SET));
   for (;;) {
-    const size = checked(libc.getdents64(fd, entries.address, entries.bytes.length));
+    const size = checked(kernel.getdents64(fd, entries.address, entries.bytes.length));
     if (size === 0) return;
     const { view, bytes } = entries;
     for (let at = 0; at < size; at += view.getUint16(at + 16, true)) {

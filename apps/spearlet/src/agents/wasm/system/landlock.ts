@@ -3,7 +3,7 @@
  * code in this process can then open nothing else. What is open stays open. It
  * can't be taken back, so it is for a process that serves one guest.
  */
-import { checked, libc, scratch } from "./libc.ts";
+import { checked, kernel, scratch } from "./kernel.ts";
 
 /** An open directory that stays reachable. */
 export interface Reachable {
@@ -11,9 +11,6 @@ export interface Reachable {
   readOnly: boolean;
 }
 
-const createRuleset = 444;
-const addRule = 445;
-const restrictSelf = 446;
 const askVersion = 1;
 const pathBeneath = 1;
 /** The first version that can allow renames between directories and watches truncation. */
@@ -33,17 +30,17 @@ const attributes = scratch(16);
 
 /** Leaves these directories and nothing else; false where the kernel can't. */
 export function reachOnly(directories: readonly Reachable[]): boolean {
-  if (Number(libc.syscall(createRuleset, 0, 0, askVersion, 0)) < firstVersion) return false;
+  if (kernel.landlock_create_ruleset(null, 0, askVersion) < firstVersion) return false;
   attributes.view.setBigUint64(0, BigInt(everything), true);
-  const ruleset = checked(libc.syscall(createRuleset, attributes.address, 8, 0, 0));
+  const ruleset = checked(kernel.landlock_create_ruleset(attributes.address, 8, 0));
   try {
     for (const { fd, readOnly } of directories) {
       attributes.view.setBigUint64(0, BigInt(readOnly ? readable : writable), true);
       attributes.view.setInt32(8, fd, true);
-      checked(libc.syscall(addRule, ruleset, pathBeneath, attributes.address, 0));
+      checked(kernel.landlock_add_rule(ruleset, pathBeneath, attributes.address, 0));
     }
-    return Number(libc.syscall(restrictSelf, ruleset, 0, 0, 0)) === 0;
+    return kernel.landlock_restrict_self(ruleset, 0) === 0;
   } finally {
-    libc.close(ruleset);
+    kernel.close(ruleset);
   }
 }

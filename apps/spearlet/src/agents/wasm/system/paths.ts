@@ -5,7 +5,7 @@
  * like any other. `..` goes back to a directory that was opened on the way, so
  * a rename or a swapped link can't lead out, and above the first there is none.
  */
-import { E, O, SystemError, checked, errno, libc, scratch } from "./libc.ts";
+import { AT_FDCWD, E, O, SystemError, checked, kernel, scratch } from "./kernel.ts";
 
 const SLASH = 0x2f;
 const DOT = 0x2e;
@@ -56,10 +56,10 @@ const here = new Uint8Array([DOT, 0]);
 
 /** Where a link leads; undefined if the name is no link or not there. */
 export function readLink(directory: number, name: Uint8Array): Uint8Array | undefined {
-  const size = Number(libc.readlinkat(directory, name, linkBuffer.address, maxPathBytes));
+  const size = kernel.readlinkat(directory, name, linkBuffer.address, maxPathBytes);
   if (size >= 0) return linkBuffer.bytes.slice(0, size);
-  if (errno() === E.INVAL || errno() === E.NOENT) return undefined;
-  throw new SystemError(errno());
+  if (size === -E.INVAL || size === -E.NOENT) return undefined;
+  throw new SystemError(-size);
 }
 
 class Walk implements Disposable {
@@ -80,20 +80,19 @@ class Walk implements Disposable {
     if (isParent(part)) {
       const left = this.#opened.pop();
       if (left === undefined) throw new SystemError(E.PERM);
-      libc.close(left);
+      kernel.close(left);
       return;
     }
     const name = named(part);
     const flags = O.PATH | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
-    const opened = libc.openat(this.directory, name, flags, 0);
+    const opened = kernel.openat(this.directory, name, flags, 0);
     if (opened >= 0) {
       this.#opened.push(opened);
       return;
     }
-    const failed = errno();
-    if (failed !== E.NOTDIR && failed !== E.LOOP) throw new SystemError(failed);
+    if (opened !== -E.NOTDIR && opened !== -E.LOOP) throw new SystemError(-opened);
     const target = readLink(this.directory, name);
-    if (target === undefined) throw new SystemError(failed);
+    if (target === undefined) throw new SystemError(-opened);
     this.follow(target, rest);
   }
 
@@ -105,7 +104,7 @@ class Walk implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const fd of this.#opened) libc.close(fd);
+    for (const fd of this.#opened) kernel.close(fd);
     this.#opened.length = 0;
   }
 }
@@ -171,5 +170,5 @@ export function withSlash({ name, slash }: Place): Uint8Array {
 /** Opens a host directory that a guest is given as a whole. Throws `SystemError`. */
 export function openRoot(path: string): number {
   const name = new TextEncoder().encode(`${path}\0`);
-  return checked(libc.openat(-100, name, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0));
+  return checked(kernel.openat(AT_FDCWD, name, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0));
 }
