@@ -88,7 +88,9 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   });
   const { graceMs } = config;
   const lifecycle = new Lifecycle(scripts, objects, clock, graceMs);
-  const locks = new Locks(redis, keys, epoch);
+  const lockRedis = connectRedis(config.redisUrl, "commands", log);
+  stack.defer(() => lockRedis.disconnect());
+  const locks = new Locks(lockRedis, keys, epoch);
   const collector = new Collector({ scripts, blobs, locks, readers, clock, graceMs, log });
   const compactor = new Compactor({ scripts, segments, locks, clock, log });
   const uploads = new Uploads({

@@ -18,7 +18,10 @@ export class Locks {
   readonly #queues = new Map<string, Promise<unknown>>();
   #serial = 0;
 
+  /** `redis`: a connection for locks alone. */
   constructor(redis: Redis, keys: StoreKeys, epoch: number) {
+    // Redlock makes its scripts known late, when a pipeline may have begun without them.
+    redis.options.enableAutoPipelining = false;
     this.#redlock = new Redlock([redis], { retryCount: 50, retryDelay: 100 });
     // Every failure is also thrown where the lock was asked for.
     this.#redlock.on("error", () => undefined);
