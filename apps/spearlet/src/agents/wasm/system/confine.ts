@@ -6,7 +6,6 @@
 import { E, exitNow, kernel, scratch } from "./kernel.ts";
 
 const PR_SET_PDEATHSIG = 1;
-const PR_SET_DUMPABLE = 4;
 const PR_SET_NO_NEW_PRIVS = 38;
 const SIGKILL = 9;
 const RLIMIT_CPU = 0;
@@ -151,6 +150,5 @@ function refuseSystemCalls(): boolean {
 export function confine(): boolean {
   limit(RLIMIT_CORE, 0, 0);
   kernel.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  kernel.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   return refuseSystemCalls();
 }
