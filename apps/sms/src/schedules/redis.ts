@@ -19,7 +19,7 @@ export interface ScheduleRecord {
   name: string;
   spec: ScheduleSpec;
   createdAtMs: number;
-  /** Times up to this one are settled. */
+  /** Times up to this one are settled; whoever settles more moves it. */
   lastAtMs: number;
   lastJobId: JobId | undefined;
   paused: boolean;
@@ -27,12 +27,6 @@ export interface ScheduleRecord {
   skipped: number;
   queued: number;
 }
-
-/** What became of times of a schedule. */
-export type Happening =
-  | { what: "submitted"; jobId: JobId }
-  | { what: "skipped"; count: number }
-  | { what: "queued" };
 
 export class ScheduleRecords {
   readonly #redis: Redis;
@@ -107,22 +101,20 @@ export class ScheduleRecords {
     return answers?.at(-1)?.[1] === 1;
   }
 
-  /** Settles the times up to `atMs`; false if somebody did before. */
-  async happened(record: ScheduleRecord, atMs: number, happening: Happening): Promise<boolean> {
-    const detail =
-      happening.what === "submitted"
-        ? happening.jobId
-        : happening.what === "skipped"
-          ? happening.count
-          : maxQueued;
-    const done = await happened.run(this.#redis, this.#keysOf(record.name), [
-      record.lastAtMs,
-      atMs,
-      happening.what,
-      detail,
-      record.name,
-    ]);
-    return done === 1;
+  /** Puts a time into the queue; false if somebody has settled it before. */
+  queue(record: ScheduleRecord, atMs: number): Promise<boolean> {
+    return this.#settle(record, atMs, 0);
+  }
+
+  /** Passes over so many times up to `atMs`; false if somebody has settled them before. */
+  skip(record: ScheduleRecord, atMs: number, count: number): Promise<boolean> {
+    return this.#settle(record, atMs, count);
+  }
+
+  async #settle(record: ScheduleRecord, atMs: number, skipped: number): Promise<boolean> {
+    const { name, lastAtMs } = record;
+    const args = [lastAtMs, atMs, skipped, maxQueued, name];
+    return (await happened.run(this.#redis, this.#keysOf(name), args)) === 1;
   }
 
   /** The first time in the queue became a job; false if somebody took it before. */

@@ -1,9 +1,10 @@
 /**
  * Schedules: jobs that are submitted again and again, by the clock. A schedule's record
- * says up to which time everything is settled; whoever looks, on a tick of the timer, at
- * the start of SMS or when the job before has ended, settles what is due since. The job
- * of a time has the time in its idempotency key, so each time becomes one job at most,
- * whichever replicas look.
+ * says up to which time everything is settled. Whoever looks, on a tick of the timer or
+ * at the start of SMS, settles what is due since, each time in one step: it is passed
+ * over, or put into the schedule's queue. What is in the queue is submitted, under an
+ * idempotency key that holds the time, and only then taken out. So each time becomes
+ * one job or none, whichever replicas look and wherever one of them dies.
  */
 import { check } from "@spear/shared/check.ts";
 import type { Clock } from "@spear/shared/clock.ts";
@@ -117,40 +118,48 @@ export class Schedules implements AsyncDisposable {
     return record;
   }
 
-  /** Settles the times of a schedule that have come. */
+  /** Settles the times of a schedule that have come, and submits what may be submitted. */
   async #look(name: string): Promise<void> {
-    const first = await this.#records.get(name);
-    if (first === undefined || first.paused) return;
+    const record = await this.#records.get(name);
+    if (record === undefined || record.paused) return;
     const now = this.#clock.nowMs();
-    const { times, passed } = dueTimes(first.spec, first.lastAtMs, now, first.spec.catchUp ?? 1);
-    let record = first;
-    const settle = async (atMs: number, what: Parameters<ScheduleRecords["happened"]>[2]) => {
-      const done = await this.#records.happened(record, atMs, what);
-      record = { ...record, lastAtMs: atMs };
-      return done;
-    };
+    const { catchUp = 1, overlap = "skip" } = record.spec;
+    const { times, passed } = dueTimes(record.spec, record.lastAtMs, now, catchUp);
     if (passed > 0) {
       const before = (times[0] ?? now + 1) - 1;
-      if (!(await settle(before, { what: "skipped", count: passed }))) return;
+      if (!(await this.#records.skip(record, before, passed))) return;
+      record.lastAtMs = before;
     }
     for (const atMs of times) {
-      if (!(await settle(atMs, await this.#act(record, atMs)))) return;
-      record = (await this.#records.get(name)) ?? record;
+      const busy = overlap === "skip" && (await this.#isBusy(name));
+      const settled = busy
+        ? await this.#records.skip(record, atMs, 1)
+        : await this.#records.queue(record, atMs);
+      if (!settled) return;
+      record.lastAtMs = atMs;
+      await this.#submitQueued(name);
     }
   }
 
-  /** What a time comes to, by what the job before does. */
-  async #act(
-    record: ScheduleRecord,
-    atMs: number,
-  ): Promise<Parameters<ScheduleRecords["happened"]>[2]> {
-    const { overlap = "skip" } = record.spec;
-    const before = await this.#unended(record.lastJobId);
-    if (overlap === "queue" && (before !== undefined || record.queued > 0))
-      return { what: "queued" };
-    if (before !== undefined && overlap === "skip") return { what: "skipped", count: 1 };
-    if (before !== undefined) await this.#jobs.cancel(before);
-    return { what: "submitted", jobId: await this.#submit(record, atMs) };
+  /** True if a job of the schedule has not ended, or will be submitted at once. */
+  async #isBusy(name: string): Promise<boolean> {
+    const record = await this.#records.get(name);
+    if (record === undefined) return false;
+    return record.queued > 0 || (await this.#unended(record.lastJobId)) !== undefined;
+  }
+
+  /** Submits the times in the queue, as far as the job before allows. */
+  async #submitQueued(name: string): Promise<void> {
+    for (;;) {
+      // The time first: if somebody takes it now, its job is the same, by its key.
+      const atMs = await this.#records.firstQueued(name);
+      const record = await this.#records.get(name);
+      if (record === undefined || record.paused || atMs === undefined) return;
+      const before = await this.#unended(record.lastJobId);
+      if (before !== undefined && record.spec.overlap !== "replace") return;
+      if (before !== undefined) await this.#jobs.cancel(before);
+      await this.#records.taken(name, atMs, await this.#submit(record, atMs));
+    }
   }
 
   /** The job, if it has not ended. */
@@ -177,11 +186,7 @@ export class Schedules implements AsyncDisposable {
   async #drain(signal: AbortSignal): Promise<void> {
     for (const name of await this.#records.withQueue()) {
       if (signal.aborted) return;
-      const record = await this.#records.get(name);
-      const atMs = await this.#records.firstQueued(name);
-      if (record === undefined || record.paused || atMs === undefined) continue;
-      if ((await this.#unended(record.lastJobId)) !== undefined) continue;
-      await this.#records.taken(name, atMs, await this.#submit(record, atMs));
+      await this.#submitQueued(name);
     }
   }
 
