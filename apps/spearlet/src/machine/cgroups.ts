@@ -46,7 +46,7 @@ export function findCgroups(
 
 /** In a container the path may lie outside of what is mounted; then its root is ours. */
 function hierarchy(mount: string, path = "/"): Hierarchy {
-  const own = join(mount, path);
+  const own = path === "/" ? mount : join(mount, path);
   return { mount, own: existsSync(own) ? own : mount };
 }
 

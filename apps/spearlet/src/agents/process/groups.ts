@@ -1,7 +1,8 @@
 /**
- * The control groups below which attempts get theirs. Version 2 holds and ends a
- * process tree exactly; on machines that have both versions the limits are set
- * in version 1 beside it. What may not be written is done without.
+ * The control groups below which attempts get theirs. A child is started inside
+ * of one group, atomically: of version 2, or of version 1 where that has the
+ * controller of pids, since a fork bomb would outrun any later move. Into others
+ * it is moved. What may not be written is done without.
  */
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -58,7 +59,8 @@ export function openGroups(nodeId: string, run: string, found = findCgroups()): 
     const dir = join(own, name);
     if (attempt(() => mkdirSync(dir))) limits[controller as Resource] = { dir, version: 1 };
   }
-  const v2 = found.v2 === undefined ? undefined : openV2(found.v2, name);
+  const v2 =
+    limits.pids === undefined && found.v2 !== undefined ? openV2(found.v2, name) : undefined;
   if (v2 !== undefined) {
     const { dir, controllers } = v2;
     for (const resource of resources) {

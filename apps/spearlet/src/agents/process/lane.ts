@@ -5,6 +5,7 @@
  */
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -50,6 +51,11 @@ const cpuPeriodUs = 100_000;
 /** What a former attempt may leave charged to a lane that is used again, in bytes. */
 const residueBytes = 1024 * 1024;
 const killRounds = 500;
+/** How often new processes are looked for before starting them is forbidden. */
+const patientRounds = 5;
+
+/** What of an attempt's limits each resource is. */
+const setting = { memory: "memoryBytes", pids: "pids", cpu: "cpu" } as const;
 
 /** A control file that stays open: opening costs more than writing, and a peak is its file's. */
 class ControlFile {
@@ -68,6 +74,16 @@ class ControlFile {
     writeSync(this.#fd, text);
   }
 
+  /** The same; what is gone meanwhile is no error. */
+  tryWrite(text: string): void {
+    try {
+      this.write(text);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "ESRCH" && !isGone(error)) throw error;
+    }
+  }
+
   close(): void {
     closeSync(this.#fd);
   }
@@ -83,9 +99,15 @@ function tryWrite(path: string, text: string): boolean {
   }
 }
 
-/** The number behind a name in a file of names and numbers. */
-function entry(text: string, name: string): number {
-  return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
+/** The number behind a name in a file of names and numbers; 0 if there is none. */
+function entry(path: string, name: string): number {
+  try {
+    const text = readFileSync(path, "utf8");
+    return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
+  } catch (error) {
+    if (isGone(error)) return 0;
+    throw error;
+  }
 }
 
 export class Lane {
@@ -94,12 +116,14 @@ export class Lane {
   readonly #version: 1 | 2;
   /** Directory and version for each resource that can be limited. */
   readonly #limits: Partial<Record<Resource, LimitRoot>> = {};
-  /** Groups in other hierarchies that a child is moved into. */
-  readonly #others: ControlFile[] = [];
+  /** Members of the groups in other hierarchies, into which a child is moved. */
+  readonly #others = new Map<Resource, ControlFile>();
   readonly #peak: ControlFile | undefined;
   #set: Partial<LaneLimits> = {};
   #used = false;
+  #removed: Promise<void> | undefined;
   #spent = false;
+  #pids: number | undefined;
   #cpuBeforeUs = 0;
   #oomKillsBefore = 0;
 
@@ -116,7 +140,7 @@ export class Lane {
       if (made.has(dir)) continue;
       mkdirSync(dir);
       made.add(dir);
-      this.#others.push(new ControlFile(join(dir, "cgroup.procs"), "w"));
+      this.#others.set(resource, new ControlFile(join(dir, "cgroup.procs"), "w"));
     }
     const memory = this.#limits.memory;
     if (memory !== undefined) {
@@ -171,6 +195,7 @@ export class Lane {
   }
 
   #limitPids(pids: number | undefined): void {
+    this.#pids = pids;
     const dir = this.#limits.pids?.dir;
     if (dir === undefined || pids === this.#set.pids) return;
     if (tryWrite(join(dir, "pids.max"), pids === undefined ? "max" : String(pids))) {
@@ -191,65 +216,67 @@ export class Lane {
 
   /**
    * Puts a child that was started in `dir` under the limits of other hierarchies,
-   * with whatever it has started since. Only where both versions are in use: there
-   * a command has a moment, if the machine is busy, before its limits hold.
+   * with whatever it has started since: on a busy machine a command may have a
+   * moment before they hold.
    */
   enroll(pid: number): void {
-    if (this.#others.length === 0) return;
+    const others = [...this.#others]
+      .filter(([resource]) => this.#set[setting[resource]] !== undefined)
+      .map(([, file]) => file);
+    if (others.length === 0) return;
     const enrolled = new Set<number>();
-    for (let members = [pid]; members.length > 0;) {
+    for (let round = 0, members = [pid]; members.length > 0; round += 1) {
+      // Who starts processes faster than this must stop doing so for a moment.
+      if (round === patientRounds) this.#forbidForks();
       for (const member of members) {
         enrolled.add(member);
-        for (const other of this.#others) {
-          try {
-            other.write(String(member));
-          } catch {
-            // It has ended.
-          }
-        }
+        for (const file of others) file.tryWrite(String(member));
       }
       members = this.members().filter((member) => !enrolled.has(member));
+      if (members.length === 0 && round >= patientRounds) this.#limitPids(this.#pids);
     }
+  }
+
+  #forbidForks(): void {
+    const dir = this.#limits.pids?.dir;
+    if (dir === undefined) return;
+    tryWrite(join(dir, "pids.max"), "0");
+    delete this.#set.pids;
   }
 
   /** Processes that run in it; a zombie counts as gone. */
   members(): number[] {
-    // Opened each time: version 1 answers from a copy while a file stays open.
-    const text = readFileSync(join(this.dir, "cgroup.procs"), "utf8").trim();
-    return text === "" ? [] : text.split("\n").map(Number);
+    return membersOf(this.dir);
   }
 
   /** Kills all that runs in it; resolves when nothing does. */
   async kill(): Promise<void> {
     if (this.members().length === 0) return;
-    const pids = this.#limits.pids?.dir;
     if (this.#version === 2) {
       tryWrite(join(this.dir, "cgroup.kill"), "1");
       // Linux 6.18 kills whatever is started in a group that was ever killed.
       this.#spent = true;
-    } else if (pids !== undefined) {
+    } else {
       // Version 1 kills one by one: nothing may be started meanwhile.
-      tryWrite(join(pids, "pids.max"), "0");
-      delete this.#set.pids;
+      this.#forbidForks();
     }
     for (let round = 0; round < killRounds; round += 1) {
       const members = this.members();
       if (members.length === 0) return;
-      if (this.#version === 1) for (const pid of members) signal(pid, "SIGKILL");
+      if (this.#version === 1) killEach(members);
       await systemClock.wait(Math.min(1 + round, 20));
     }
     throw new Error(`processes in ${this.dir} outlive SIGKILL`);
   }
 
   #cpuUs(): number {
-    if (this.#version === 1) return 0;
-    return entry(readFileSync(join(this.dir, "cpu.stat"), "utf8"), "usage_usec");
+    return this.#version === 1 ? 0 : entry(join(this.dir, "cpu.stat"), "usage_usec");
   }
 
   #oomKills(): number {
     const memory = this.#limits.memory;
     if (memory === undefined) return 0;
-    return entry(readFileSync(join(memory.dir, files[memory.version].events), "utf8"), "oom_kill");
+    return entry(join(memory.dir, files[memory.version].events), "oom_kill");
   }
 
   /** CPU time of the attempt so far, in milliseconds; undefined if it isn't counted. */
@@ -260,7 +287,12 @@ export class Lane {
 
   /** Most memory of the attempt so far, in bytes; undefined if it isn't counted. */
   peakBytes(): number | undefined {
-    return this.#peak === undefined ? undefined : this.#peak.number();
+    try {
+      return this.#peak?.number();
+    } catch (error) {
+      if (isGone(error)) return undefined;
+      throw error;
+    }
   }
 
   /** True if the kernel ended a process of the attempt for its memory. */
@@ -270,6 +302,7 @@ export class Lane {
 
   /** True if it can be used again: next to nothing of the former attempt is left. */
   isClean(): boolean {
+    if (!existsSync(this.dir)) return false;
     if (this.#spent || this.members().length > 0) return false;
     const memory = this.#limits.memory;
     if (memory === undefined) return true;
@@ -284,13 +317,41 @@ export class Lane {
     return current() <= residueBytes;
   }
 
-  /** Takes it down; nothing may run in it. */
-  async remove(): Promise<void> {
+  /** Takes it down, once; nothing may run in it. */
+  remove(): Promise<void> {
+    this.#removed ??= this.#takeDown();
+    return this.#removed;
+  }
+
+  async #takeDown(): Promise<void> {
     this.#peak?.close();
-    for (const other of this.#others) other.close();
+    for (const file of this.#others.values()) file.close();
     const dirs = new Set([this.dir, ...Object.values(this.#limits).map(({ dir }) => dir)]);
     for (const dir of dirs) await removeGroup(dir);
   }
+}
+
+/** Processes that run in a group; none in one that is gone. */
+export function membersOf(dir: string): number[] {
+  try {
+    // Opened each time: version 1 answers from a copy while a file stays open.
+    const text = readFileSync(join(dir, "cgroup.procs"), "utf8").trim();
+    return text === "" ? [] : text.split("\n").map(Number);
+  } catch (error) {
+    if (isGone(error)) return [];
+    throw error;
+  }
+}
+
+function isGone(error: unknown): boolean {
+  const { code = "" } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ENODEV";
+}
+
+/** Stopped first, none can start another out of reach of the next look. */
+export function killEach(pids: readonly number[]): void {
+  for (const pid of pids) signal(pid, "SIGSTOP");
+  for (const pid of pids) signal(pid, "SIGKILL");
 }
 
 /** The kernel may need a moment to let go of a group whose processes have ended. */
@@ -300,8 +361,8 @@ export async function removeGroup(dir: string): Promise<void> {
       await rmdir(dir);
       return;
     } catch (error) {
+      if (isGone(error)) return;
       const { code } = error as NodeJS.ErrnoException;
-      if (code === "ENOENT") return;
       if (code !== "EBUSY" || round === killRounds) throw error;
       await systemClock.wait(Math.min(1 + round, 20));
     }

@@ -1,13 +1,12 @@
 /** The node's lanes: one for each attempt that runs, the clean ones used again. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { NodeId } from "@spear/shared/ids.ts";
 import { findCgroups } from "../../machine/cgroups.ts";
-import { processInfo, signal } from "../../machine/proc.ts";
 import { groupsOfOtherRuns, openGroups, type Groups } from "./groups.ts";
-import { Lane, removeGroup, type LaneLimits } from "./lane.ts";
+import { killEach, Lane, membersOf, removeGroup, type LaneLimits } from "./lane.ts";
 
 const killRounds = 500;
 
@@ -25,8 +24,7 @@ export class Lanes implements AsyncDisposable {
 
   /** Undefined where this user may not make control groups. */
   static open(nodeId: NodeId): Lanes | undefined {
-    const startTicks = processInfo(process.pid)?.startTicks ?? 0;
-    const groups = openGroups(nodeId, `${process.pid}-${startTicks}`);
+    const groups = openGroups(nodeId, crypto.randomUUID());
     return groups === undefined ? undefined : new Lanes(nodeId, groups);
   }
 
@@ -34,9 +32,10 @@ export class Lanes implements AsyncDisposable {
     return this.#groups.method;
   }
 
-  /** Directory that has a group for each attempt. */
-  get dir(): string {
-    return this.#groups.dir;
+  /** Directories that have a group for each attempt; the first one's hold all its processes. */
+  get dirs(): string[] {
+    const { dir, limits } = this.#groups;
+    return [...new Set([dir, ...Object.values(limits).map((root) => root.dir)])];
   }
 
   /** A lane with these limits. Throws a system error if the machine has no more groups. */
@@ -80,26 +79,23 @@ export class Lanes implements AsyncDisposable {
       await lane.kill();
       await lane.remove();
     }
-    const { dir, limits } = this.#groups;
-    const roots = new Set([dir, ...Object.values(limits).map((root) => root.dir)]);
-    for (const root of roots) await removeGroup(root);
+    for (const dir of this.dirs) await removeGroup(dir);
   }
 }
 
-/** Kills all that runs in a group and below, and removes it. */
+/** Kills all that runs in a group and below, and removes it; resolves with how many there were. */
 async function clearGroup(dir: string): Promise<number> {
   let processes = 0;
-  for (const { name } of readdirSync(dir, { withFileTypes: true }).filter((e) => e.isDirectory())) {
-    processes += await clearGroup(join(dir, name));
+  for (const entry of readdirSync(dir, { withFileTypes: true })) {
+    if (entry.isDirectory()) processes += await clearGroup(join(dir, entry.name));
   }
-  const members = () =>
-    readFileSync(join(dir, "cgroup.procs"), "utf8").split("\n").filter(Boolean).map(Number);
-  processes += members().length;
-  for (let round = 0; members().length > 0; round += 1) {
+  processes += membersOf(dir).length;
+  for (let round = 0; membersOf(dir).length > 0; round += 1) {
     if (round === killRounds) throw new Error(`processes in ${dir} outlive SIGKILL`);
+    await writeFile(join(dir, "pids.max"), "0", { flag: "r+" }).catch(() => undefined);
     // Version 1 has no such file.
     await writeFile(join(dir, "cgroup.kill"), "1", { flag: "r+" }).catch(() => {
-      for (const pid of members()) signal(pid, "SIGKILL");
+      killEach(membersOf(dir));
     });
     await systemClock.wait(Math.min(1 + round, 20));
   }

@@ -28,6 +28,8 @@ export class RunningProcess implements RunningAttempt {
   readonly #memoryBytes: number;
   /** When the grace that was given ends; by the clock that only goes forward. */
   #graceEndsMs: number | undefined;
+  /** Processes that were sent SIGTERM. */
+  readonly #told = new Set<number>();
 
   /** Throws `AgentFailure` if the command can't be started. */
   constructor(context: AttemptContext, launch: Launch, lane: Lane | undefined) {
@@ -84,12 +86,30 @@ export class RunningProcess implements RunningAttempt {
     };
   }
 
-  /** Lets what got SIGTERM together with the command have its grace to the end. */
+  /** Lets what is told to end together with the command have its grace to the end. */
   async #lastWords(): Promise<void> {
+    const startMs = performance.now();
+    let againMs = graceCheckMs;
     while (this.#graceEndsMs !== undefined && performance.now() < this.#graceEndsMs) {
-      if (this.#members().length === 0) return;
+      if (performance.now() - startMs >= againMs) {
+        // A process that was just being started by another may have lost the signal.
+        this.#told.clear();
+        againMs *= 10;
+      }
+      if (this.#tellAll() === 0) return;
       await systemClock.wait(graceCheckMs);
     }
+  }
+
+  /** Sends SIGTERM to all that did not get it yet; how many processes there are. */
+  #tellAll(): number {
+    const members = this.#members();
+    for (const pid of members) {
+      if (this.#told.has(pid) || (this.#wrapped && pid === this.pid)) continue;
+      this.#told.add(pid);
+      signal(pid, "SIGTERM");
+    }
+    return members.length;
   }
 
   /** Every process of the attempt. */
@@ -112,8 +132,7 @@ export class RunningProcess implements RunningAttempt {
   async stop(graceMs: number): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       this.#graceEndsMs = performance.now() + graceMs;
-      const wrapper = this.#wrapped ? this.pid : undefined;
-      for (const pid of this.#members()) if (pid !== wrapper) signal(pid, "SIGTERM");
+      this.#tellAll();
       const forced = setTimeout(() => void this.#killAll().catch(() => undefined), graceMs);
       await this.exit.finally(() => clearTimeout(forced));
     }

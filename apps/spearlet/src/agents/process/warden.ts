@@ -11,7 +11,8 @@ export class Warden implements Disposable {
   readonly #process;
 
   constructor(nodeId: NodeId, lanes: Lanes | undefined) {
-    this.#process = Bun.spawn(["/bin/sh", "-c", script, "spear-warden", lanes?.dir ?? "", nodeId], {
+    const command = ["/bin/sh", "-c", script, "spear-warden", nodeId, ...(lanes?.dirs ?? [])];
+    this.#process = Bun.spawn(command, {
       cwd: "/",
       env: { PATH: "/usr/bin:/bin" },
       stdin: "pipe",
