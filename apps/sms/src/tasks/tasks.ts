@@ -4,7 +4,7 @@
  */
 import { Fault } from "@spear/shared/fault.ts";
 import type { Clock } from "@spear/shared/clock.ts";
-import { type IdSource, isId, jobOfOne, type NodeId, type TaskId } from "@spear/shared/ids.ts";
+import { type IdSource, isId, jobOfOne, type TaskId } from "@spear/shared/ids.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
 import type { TaskState } from "@spear/shared/state.ts";
 import { checkTaskSpec, type Event, type Task, type TaskSpec } from "@spear/shared/task.ts";
