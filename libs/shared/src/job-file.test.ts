@@ -1,6 +1,9 @@
+import { Glob } from "bun";
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Fault } from "./fault.ts";
-import { editorSchema, fileFault, jobFromFile, parseJobFile } from "./job-file.ts";
+import { editorSchema, fileFault, jobFromFile, parseJobFile, readJobFile } from "./job-file.ts";
 
 const design = `
 name: word-count
@@ -210,4 +213,21 @@ test("the schema for editors lets a parameter stand for a number", () => {
   expect(text).not.toContain("errorMessage");
   expect(text).toContain('"replicas":{"description":');
   expect(text).toContain("param");
+});
+
+describe("what is shown to people", () => {
+  const root = join(import.meta.dir, "../../..");
+  const files = [...new Glob("examples/jobs/*.yaml").scanSync(root)].toSorted();
+  test.each(files)("%s is a job file", (path) => {
+    const { spec } = readJobFile(parseJobFile(readFileSync(join(root, path), "utf8"), path));
+    expect(spec.name).toBeDefined();
+  });
+
+  test("docs/jobs.md has only job files that are accepted", () => {
+    const blocks = readFileSync(join(root, "docs/jobs.md"), "utf8").match(/(?<=```yaml\n)[^`]+/g);
+    expect(blocks).toHaveLength(2);
+    for (const text of blocks ?? []) {
+      expect(readJobFile(parseJobFile(text, "docs/jobs.md")).spec.name).toBeDefined();
+    }
+  });
 });
