@@ -60,6 +60,7 @@ export class Link implements AsyncDisposable {
   readonly #replaced = Promise.withResolvers<Fault>();
   readonly #done: Promise<void>;
   #connected = false;
+  #registered = false;
   #away = false;
 
   constructor(options: LinkOptions) {
@@ -132,13 +133,14 @@ export class Link implements AsyncDisposable {
       { node: describe(), joinToken },
       signal === undefined ? {} : { signal },
     );
+    this.#registered = true;
     await onRegistered(response);
   }
 
   /** Takes the node out of the cluster, if SMS can hear it. */
   async leave(timeoutMs: number): Promise<void> {
     const nodeId = this.#options.describe().id;
-    if (!this.#connected) return;
+    if (!this.#registered) return;
     try {
       await unary(this.#client, this.#client.deregister, { nodeId }, { timeoutMs });
     } catch (error) {
