@@ -59,7 +59,9 @@ export async function listenHttp(
   const server = createServer((incoming, outgoing) => {
     void serve(handle, incoming, outgoing, options).catch((error: unknown) => {
       options.log.debug({ err: error }, "a connection broke");
-      outgoing.destroy();
+      // Destroyed before its head was sent, it would pass for an empty 200.
+      if (outgoing.headersSent) outgoing.destroy();
+      else outgoing.writeHead(500, { connection: "close" }).end();
     });
   });
   server.requestTimeout = 0;
@@ -172,24 +174,30 @@ async function* bodyOf(
 ): AsyncGenerator<Uint8Array> {
   const pieces = incoming.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
   for (;;) {
-    let stalled = false;
-    const timer = setTimeout(() => {
-      stalled = true;
-      incoming.destroy();
-    }, idleTimeoutMs);
-    let next: IteratorResult<Buffer>;
-    try {
-      next = await pieces.next();
-    } catch (error) {
-      throw stalled
-        ? new Fault("timeout", "the body stalled", { field: "body" })
-        : new Fault("cancelled", "the body broke off", { field: "body", cause: error });
-    } finally {
-      clearTimeout(timer);
-    }
+    const next = await withinIdleTime(pieces.next(), idleTimeoutMs);
     if (next.done === true) return;
     yield next.value;
   }
+}
+
+/** Leaves the connection as it is when the time is up: the client is still to be answered. */
+function withinIdleTime<T>(piece: Promise<T>, idleTimeoutMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => reject(new Fault("timeout", "the body stalled", { field: "body" })),
+      idleTimeoutMs,
+    );
+    piece.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error: unknown) => {
+        clearTimeout(timer);
+        reject(new Fault("cancelled", "the body broke off", { field: "body", cause: error }));
+      },
+    );
+  });
 }
 
 async function collect(body: Body, maxBytes: number): Promise<Buffer> {

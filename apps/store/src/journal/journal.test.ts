@@ -98,10 +98,7 @@ async function seen(store: RunningStore): Promise<unknown> {
 async function snapshot(redis: Redis, namespace: string): Promise<[string, Buffer][]> {
   const keys = await redis.keys(`{${namespace}}*`);
   return Promise.all(
-    keys.map(async (key): Promise<[string, Buffer]> => [
-      key,
-      (await redis.dumpBuffer(key)) as Buffer,
-    ]),
+    keys.map(async (key): Promise<[string, Buffer]> => [key, await redis.dumpBuffer(key)]),
   );
 }
 

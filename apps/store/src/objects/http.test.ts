@@ -28,8 +28,8 @@ const objectOf = async (response: Promise<Response>) =>
   (await (await response).json()) as StoredObject;
 const sha256 = (bytes: string | Buffer) => createHash("sha256").update(bytes).digest("hex");
 
-async function chunkFiles(): Promise<string[]> {
-  const root = join(running.config.dataDir, "chunks");
+async function chunkFiles({ config } = running): Promise<string[]> {
+  const root = join(config.dataDir, "chunks");
   const nested = await Promise.all(
     (await readdir(root)).map(async (prefix) =>
       (await readdir(join(root, prefix))).map((name) => join(root, prefix, name)),
@@ -148,6 +148,36 @@ test("a client that breaks off in the middle leaves nothing", async () => {
   await rawHttp(running.store.http, `${head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n`, true);
   await until("the chunks are gone", async () => (await chunkFiles()).length === before.length);
   expect((await fetch(at("broken"))).status).toBe(404);
+});
+
+test("a client that stalls is cut off and leaves nothing", async () => {
+  await using impatient = await startTestStore({ idleTimeoutMs: 200 });
+  await impatient.store.buckets.create("bucket", false);
+  const answer = await rawHttp(
+    impatient.store.http,
+    "PUT /v1/buckets/bucket/objects/slow HTTP/1.1\r\nHost: store\r\nContent-Length: 10\r\n\r\nabc",
+  );
+  expect(answer).toMatch(/^HTTP\/1.1 504 /);
+  expect(answer).toContain('"code":"timeout"');
+  expect((await impatient.store.objects.list({ bucket: "bucket" })).objects).toEqual([]);
+});
+
+test("a store without room refuses what it can't keep, small or large, and leaves nothing", async () => {
+  await using full = await startTestStore({ reserveBytes: 2 ** 50 });
+  for (const size of [1_000, 200_000]) {
+    await full.store.buckets.create("bucket", true);
+    const response = await fetch(`${full.url}/v1/buckets/bucket/objects/none`, {
+      method: "PUT",
+      body: Buffer.alloc(size),
+    });
+    expect(response.status).toBe(507);
+    expect((await problemOf(response)).code).toBe("store_full");
+  }
+  expect((await full.store.objects.list({ bucket: "bucket" })).objects).toEqual([]);
+  for (const folder of ["tmp", "segments"]) {
+    expect(await readdir(join(full.config.dataDir, folder))).toEqual([]);
+  }
+  expect(await chunkFiles(full)).toEqual([]);
 });
 
 test.each([

@@ -145,7 +145,7 @@ export class ObjectIndex {
     );
     if (status === "bucket_not_found") throw bucketNotFound(name.bucket);
     if (status === "source_bucket_not_found") throw bucketNotFound(from?.bucket ?? "");
-    if (status !== "ok") throw objectNotFound(from === undefined ? String(source) : from.key);
+    if (status !== "ok") throw objectNotFound(typeof source === "string" ? source : source.key);
     const [generation, id, record] = rest as [number, Buffer, Buffer];
     return {
       id: unpackId(id),
