@@ -78,7 +78,7 @@ export interface PrivateDocker extends TestDocker {
   start(): Promise<void>;
 }
 
-/** An engine of one's own, to be killed; containers outlive it. It has no bridge network. */
+/** An engine of one's own, to be killed; containers outlive it. Nothing outside reaches it. */
 export async function privateDocker(): Promise<PrivateDocker> {
   const dir = await mkdtemp(join(tmpdir(), "spear-engine-"));
   const start = () => run([setUp, "--private", dir, "--live-restore"]);
