@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
-import { processesWith, spear, spearCommand, until } from "./spear.ts";
+import { environment, processesWith, spear, spearCommand, until } from "./spear.ts";
 
 // Whole clusters start here; on a loaded machine that takes its time.
 setDefaultTimeout(120_000);
@@ -29,7 +29,7 @@ test("the counts are those of tr, sort and uniq over the same text, and nothing 
     "awk '{ print $1, $2 }' | sort -k1,1nr -k2,2";
   const counted = Bun.spawnSync(["sh", "-c", pipeline], {
     cwd: saved,
-    env: { ...process.env, LC_ALL: "C" },
+    env: environment({ LC_ALL: "C" }),
   });
   const result = await readFile(join(saved, "counts.txt"), "utf8");
   expect(result).toBe(counted.stdout.toString());
@@ -64,7 +64,7 @@ test("a Redis of one's own is left as it was", async () => {
 
 test("Ctrl-C ends it early and removes everything", async () => {
   const child = Bun.spawn(spearCommand("demo"), {
-    env: { ...process.env, ...env() },
+    env: environment(env()),
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

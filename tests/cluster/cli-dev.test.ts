@@ -6,7 +6,15 @@ import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { processesWith, spear, spearCommand, startDev, until, type Dev } from "./spear.ts";
+import {
+  environment,
+  processesWith,
+  spear,
+  spearCommand,
+  startDev,
+  until,
+  type Dev,
+} from "./spear.ts";
 
 // Whole clusters start here; on a loaded machine that takes its time.
 setDefaultTimeout(120_000);
@@ -94,7 +102,7 @@ test("Ctrl-C in a terminal stops all in order, and hanging up does too", async (
     const child = Bun.spawn(
       spearCommand("dev", "--listen", "127.0.0.1:0", "--data-dir", directory),
       {
-        env: { ...process.env, TERM: "xterm" },
+        env: environment({ TERM: "xterm" }),
         terminal: { data: (_, bytes) => void (shown += Buffer.from(bytes).toString()) },
       },
     );

@@ -7,7 +7,7 @@ import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/pro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { processesWith, spearCommand, startDev, until, type Dev } from "./spear.ts";
+import { environment, processesWith, spearCommand, startDev, until, type Dev } from "./spear.ts";
 
 // Whole clusters start here; on a loaded machine that takes its time.
 setDefaultTimeout(120_000);
@@ -34,7 +34,7 @@ function inTerminal(...args: string[]) {
   let shown = "";
   const decoder = new TextDecoder();
   const child = Bun.spawn(spearCommand(...args), {
-    env: { ...process.env, ...dev.env, TERM: "xterm" },
+    env: environment({ ...dev.env, TERM: "xterm" }),
     terminal: {
       cols: 120,
       rows: 40,
@@ -76,7 +76,7 @@ describe("run", () => {
         "-c",
         `echo one; until [ -e ${gate} ]; do sleep 0.05; done; echo two`,
       ),
-      { env: { ...process.env, ...dev.env }, stdout: "pipe", stderr: "ignore" },
+      { env: environment(dev.env), stdout: "pipe", stderr: "ignore" },
     );
     const reader = child.stdout.getReader();
     const decoder = new TextDecoder();
@@ -89,7 +89,7 @@ describe("run", () => {
   test("passes on bytes as they are, also many of them", async () => {
     const child = Bun.spawn(
       spearCommand("run", "--", "sh", "-c", "printf '\\377\\000\\n'; seq 200000"),
-      { env: { ...process.env, ...dev.env }, stdout: "pipe" },
+      { env: environment(dev.env), stdout: "pipe" },
     );
     const bytes = Buffer.from(await child.stdout.bytes());
     expect([...bytes.subarray(0, 3)]).toEqual([255, 0, 10]);
@@ -169,7 +169,7 @@ describe("run", () => {
 
   test("a task that no node can take is said to wait, and Ctrl-C takes it back", async () => {
     const child = Bun.spawn(spearCommand("run", "--constraint", "label.zone == no", "--", "true"), {
-      env: { ...process.env, ...dev.env },
+      env: environment(dev.env),
       stdin: "ignore",
       stderr: "pipe",
     });
@@ -361,7 +361,7 @@ describe("object and bucket", () => {
       ["object", "put", file, "large/a"],
       ["object", "get", "large/a", `${file}.back`],
     ]) {
-      const child = Bun.spawn(spearCommand(...args), { env: { ...process.env, ...dev.env } });
+      const child = Bun.spawn(spearCommand(...args), { env: environment(dev.env) });
       let peakBytes = 0;
       const sampling = setInterval(() => {
         peakBytes = Math.max(peakBytes, peakOf(child.pid));
@@ -429,7 +429,7 @@ describe("completion", () => {
 ${script}
 COMP_WORDS=(spear object ge) COMP_CWORD=2; _spear; echo "$COMPREPLY"`,
       ],
-      { env: { ...process.env, ...dev.env } },
+      { env: environment(dev.env) },
     );
     expect(shell.stdout.toString()).toBe("get\n");
   });

@@ -13,6 +13,14 @@ export function spearCommand(...args: string[]): string[] {
   return [process.execPath, "--no-env-file", main, ...args];
 }
 
+/**
+ * Our environment and more. Bun's test runner hands down a wish that children die
+ * with their parent at once; what we try here is how they do it by themselves.
+ */
+export function environment(more: Readonly<Record<string, string>> = {}) {
+  return { ...process.env, BUN_FEATURE_FLAG_NO_ORPHANS: undefined, ...more };
+}
+
 /** Waits until `condition` gives something; gives up after `withinMs`, naming what it waited for. */
 export async function until<T>(
   what: string,
@@ -43,7 +51,7 @@ export interface SpearOptions {
 /** Runs the CLI to its end. */
 export async function spear(args: string[], options: SpearOptions = {}): Promise<Ended> {
   const child = Bun.spawn(spearCommand(...args), {
-    env: { ...process.env, ...options.env },
+    env: environment(options.env),
     cwd: options.cwd ?? repository,
     stdin: options.stdin === undefined ? "ignore" : new Blob([options.stdin]),
     stdout: "pipe",
@@ -103,7 +111,7 @@ export async function startDev(
   const child = Bun.spawn(
     spearCommand("dev", "--listen", "127.0.0.1:0", "--data-dir", dataDir, ...args),
     {
-      env: { ...process.env, ...env },
+      env: environment(env),
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
