@@ -437,7 +437,7 @@ export const Event = Type.Object(
     seq: Type.Integer(),
     atMs: Type.Integer(),
     kind: Type.String({
-      description: "task.state, task.cancel_requested, node.state or job.state.",
+      description: "task.state, task.cancel_requested, node.state, job.state or job.removed.",
     }),
     taskId: Type.Optional(Type.String()),
     jobId: Type.Optional(Type.String()),

@@ -427,7 +427,7 @@ export interface Event {
   atMs: number;
   /**
    * "task.state", "task.cancel_requested", "task.progress",
-   * "node.state" or "job.state".
+   * "node.state", "job.state" or "job.removed" (with all its tasks).
    */
   kind: string;
   /** Subject task, if any. */
