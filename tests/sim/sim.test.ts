@@ -65,7 +65,7 @@ test("a failing plan is shortened and still fails", () => {
 
 test("random numbers are even enough and follow from their seed", () => {
   const random = new Random(5);
-  const counts = new Array<number>(10).fill(0);
+  const counts = Array.from({ length: 10 }, () => 0);
   for (let at = 0; at < 10_000; at++) {
     const number = random.between(0, 9);
     counts[number] = (counts[number] ?? 0) + 1;

@@ -51,6 +51,8 @@ export class SimSms {
   readonly #sessions = new Map<SimNode, number>();
   #stopReading: () => void = () => undefined;
   #services: Services | undefined;
+  /** What runs by itself; it ends with the process's life. */
+  #loops: Loop[] = [];
 
   constructor(cluster: Cluster, number: number) {
     this.process = new Process(cluster.world, `sms${number}`);
@@ -110,9 +112,11 @@ export class SimSms {
       dispatcher,
       clock: process,
     });
-    new Loop("reconciler", reconcileMs, log, (signal) => reconciler.step(signal), {
-      clock: process,
-    });
+    this.#loops.push(
+      new Loop("reconciler", reconcileMs, log, (signal) => reconciler.step(signal), {
+        clock: process,
+      }),
+    );
     const tasks = new Tasks({ records, scheduler, dispatcher, clock: process, ids });
     this.#services = { tasks, nodes, reports };
   }
@@ -121,6 +125,7 @@ export class SimSms {
     this.#stopReading();
     this.process.end();
     this.#services = undefined;
+    this.#loops = [];
     const sessions = [...this.#sessions];
     this.#sessions.clear();
     for (const [node, connection] of sessions) node.hangUp(this, connection);

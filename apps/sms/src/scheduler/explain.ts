@@ -10,7 +10,6 @@ import type { RecordStore } from "../tasks/store.ts";
 import { taskNotFound } from "../tasks/tasks.ts";
 import {
   adjust,
-  type Circumstances,
   type Demand,
   demandOf,
   inputsOf,
