@@ -3,7 +3,9 @@ import { type Measure, show } from "./measure.ts";
 
 const benches: Record<string, () => Promise<{ run(): Promise<Measure[]> }>> = {
   "agents-docker": () => import("./agents-docker.ts"),
+  "agents-wasm": () => import("./agents-wasm.ts"),
   backlog: () => import("./backlog.ts"),
+  heartbeats: () => import("./heartbeats.ts"),
   scheduling: () => import("./scheduling.ts"),
   tasks: () => import("./tasks.ts"),
 };

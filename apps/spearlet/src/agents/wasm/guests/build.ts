@@ -9,7 +9,7 @@ import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
 import loadWabt from "wabt";
-import adapterPath from "../../../../../../node_modules/@bytecodealliance/jco/lib/wasi_snapshot_preview1.command.wasm" with { type: "file" };
+import { adapterPath } from "../jco/assets.ts";
 
 const root = new URL("../../../../../../", import.meta.url).pathname;
 const cache = join(root, "node_modules/.cache/spear-guests");

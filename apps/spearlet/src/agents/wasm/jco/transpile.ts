@@ -3,12 +3,12 @@
  * a guest's bytes are never given to a compiler in the agent's own process (S1).
  * jco itself is loaded when it is needed, since that costs half a second.
  */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import adapterPath from "../../../../../../node_modules/@bytecodealliance/jco/lib/wasi_snapshot_preview1.command.wasm" with { type: "file" };
 import { BadModule } from "../failures.ts";
 import { kindOf, renameImport } from "../module.ts";
 import { processInterface } from "../preview2/host.ts";
+import { adapterPath, toolPaths } from "./assets.ts";
 import { entryFile, manifestFile, type Manifest } from "./artifact.ts";
 
 /** The one import that jco's adapter would not pass on exactly: it knows only success and failure. */
@@ -42,6 +42,9 @@ function complaint(error: unknown): BadModule {
 
 /** Writes what `run.ts` needs for the module into `folder`. Throws `BadModule`. */
 export async function transpile(module: string, folder: string): Promise<void> {
+  for (const path of toolPaths) {
+    if (!existsSync(path)) throw new Error(`jco is not whole: ${path} is missing`);
+  }
   const { $init, generate } = await import("@bytecodealliance/jco-transpile/component");
   await $init;
   const bytes = readFileSync(module);
