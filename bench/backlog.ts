@@ -2,7 +2,7 @@
  * What a long backlog costs: a scheduler's step over few and over very many waiting
  * tasks, and the memory that Redis needs for each. `SPEAR_BENCH_BACKLOG` is how many.
  */
-import { jobOfOne, type NodeId, systemIds } from "@spear/shared/ids.ts";
+import { jobOfOne, systemIds } from "@spear/shared/ids.ts";
 import { systemClock } from "@spear/shared/clock.ts";
 import { silentLog } from "@spear/shared/log.ts";
 import { connectRedis } from "@spear/shared/redis/client.ts";
@@ -97,14 +97,14 @@ async function usedBytes(redis: Redis): Promise<number> {
 
 export async function run(): Promise<Measure[]> {
   await using server = await startRedis();
-  const redis = connectRedis(server.url, "commands", silentLog);
+  const redis = connectRedis(server.url, "blocking", silentLog);
   try {
     const keys = new Keys("backlog");
     const records = new TaskRecords(redis, keys, 1_000_000);
     const nodes = new NodeRecords(redis, keys, 1_000_000);
     await nodes.register(
       {
-        id: systemIds.next("node") satisfies NodeId,
+        id: systemIds.next("node"),
         name: "n",
         incarnation: "i",
         httpAddress: "",
