@@ -17,6 +17,8 @@ import { start, type RunningStore } from "@spear/store/store.ts";
 
 const never = new AbortController().signal;
 const bucket = "crash-bucket";
+// Programs start and end here, on a machine that may be loaded.
+const timeoutMs = 60_000;
 
 /** The bytes that belong to a key: small ones, and some of two chunks. */
 function bytesOf(key: string): Buffer {
@@ -160,7 +162,10 @@ test.each<[Step, number]>([
   ["compact.moved", 2],
   ["checkpoint.written", 1],
   ["checkpoint.renamed", 1],
-])("SIGKILL at %s loses nothing and leaves nothing", (step, nth) => survives(step, nth));
+])("SIGKILL at %s loses nothing and leaves nothing", (step, nth) => survives(step, nth), timeoutMs);
 
-test("SIGKILL at random times, again and again, loses nothing and leaves nothing", () =>
-  survives("random", 0, 5));
+test(
+  "SIGKILL at random times, again and again, loses nothing and leaves nothing",
+  () => survives("random", 0, 5),
+  timeoutMs,
+);

@@ -14,6 +14,7 @@ import { startTestStore, type TestStore } from "../store.ts";
 const seeds = Number(process.env["SPEAR_SEEDS"] ?? 12);
 const clients = 12;
 const steps = 14;
+const timeoutMs = 5_000 + seeds * 5_000;
 const keys = ["a", "b", "c"];
 const never = new AbortController().signal;
 
@@ -176,39 +177,47 @@ async function run(seed: number): Promise<void> {
   }
 }
 
-test(`${seeds} seeds of ${clients} clients at once fit the model`, async () => {
-  for (let seed = 1; seed <= seeds; seed++) {
-    try {
-      await run(seed);
-    } catch (error) {
-      throw new Error(`seed ${seed}`, { cause: error });
+test(
+  `${seeds} seeds of ${clients} clients at once fit the model`,
+  async () => {
+    for (let seed = 1; seed <= seeds; seed++) {
+      try {
+        await run(seed);
+      } catch (error) {
+        throw new Error(`seed ${seed}`, { cause: error });
+      }
     }
-  }
-});
+  },
+  timeoutMs,
+);
 
-test("64 writers on one key: each condition is met by one of them only", async () => {
-  const { objects, buckets } = running.store;
-  await buckets.create("writers", false);
-  const wins: number[] = [];
-  const writer = async (number: number) => {
-    for (let round = 0; round < 4; round++) {
-      const seen = await objects.head({ bucket: "writers", key: "one" }).catch(() => undefined);
-      const ifGeneration = seen?.generation ?? 0;
-      const body = async function* () {
-        yield Buffer.from(`${number} ${round}`);
-      };
-      const put = objects.put(
-        { bucket: "writers", key: "one", condition: { ifGeneration } },
-        body(),
-        never,
-      );
-      await put.then(
-        () => wins.push(ifGeneration),
-        (error: unknown) => expect(Fault.from(error).code).toBe("precondition_failed"),
-      );
-    }
-  };
-  await Promise.all(Array.from({ length: 64 }, (_, number) => writer(number)));
-  expect(wins.length).toBeGreaterThan(3);
-  expect(new Set(wins).size).toBe(wins.length);
-});
+test(
+  "64 writers on one key: each condition is met by one of them only",
+  async () => {
+    const { objects, buckets } = running.store;
+    await buckets.create("writers", false);
+    const wins: number[] = [];
+    const writer = async (number: number) => {
+      for (let round = 0; round < 4; round++) {
+        const seen = await objects.head({ bucket: "writers", key: "one" }).catch(() => undefined);
+        const ifGeneration = seen?.generation ?? 0;
+        const body = async function* () {
+          yield Buffer.from(`${number} ${round}`);
+        };
+        const put = objects.put(
+          { bucket: "writers", key: "one", condition: { ifGeneration } },
+          body(),
+          never,
+        );
+        await put.then(
+          () => wins.push(ifGeneration),
+          (error: unknown) => expect(Fault.from(error).code).toBe("precondition_failed"),
+        );
+      }
+    };
+    await Promise.all(Array.from({ length: 64 }, (_, number) => writer(number)));
+    expect(wins.length).toBeGreaterThan(3);
+    expect(new Set(wins).size).toBe(wins.length);
+  },
+  timeoutMs,
+);
