@@ -1,13 +1,20 @@
-/** `spear run`, `task`, `node`, `object` and `bucket` against a cluster of two nodes. */
+/** `spear run`, `task`, `node` and completion against a cluster of two nodes. */
 import type { Node } from "@spear/shared/node.ts";
 import type { Task } from "@spear/shared/task.ts";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { environment, processesWith, spearCommand, startDev, until, type Dev } from "./spear.ts";
+import {
+  environment,
+  inTerminal,
+  processesWith,
+  spearCommand,
+  startDev,
+  until,
+  type Dev,
+} from "./spear.ts";
 
 // Whole clusters start here; on a loaded machine that takes its time.
 setDefaultTimeout(120_000);
@@ -28,37 +35,6 @@ const json = async <T>(...args: string[]): Promise<T> => {
   return JSON.parse(stdout) as T;
 };
 const run = (...command: string[]) => dev.spear(["run", "--", ...command]);
-
-/** A terminal in which the CLI runs; what it shows is gathered. */
-function inTerminal(...args: string[]) {
-  let shown = "";
-  const decoder = new TextDecoder();
-  const child = Bun.spawn(spearCommand(...args), {
-    env: environment({ ...dev.env, TERM: "xterm" }),
-    terminal: {
-      cols: 120,
-      rows: 40,
-      data: (_, bytes) => {
-        shown += decoder.decode(bytes, { stream: true });
-      },
-    },
-  });
-  return {
-    shown: () => shown,
-    type: (text: string) => void child.terminal?.write(text),
-    exited: child.exited,
-  };
-}
-
-/** The most memory that a process held so far, in bytes; 0 once it has ended. */
-function peakOf(pid: number): number {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
-  } catch {
-    return 0;
-  }
-}
 
 describe("run", () => {
   test("shows both streams apart and exits as the task did", async () => {
@@ -137,7 +113,7 @@ describe("run", () => {
 
   test("Ctrl-C in a terminal cancels the task and leaves no process", async () => {
     const seconds = "31415.9";
-    const terminal = inTerminal("run", "--", "sh", "-c", `echo started; sleep ${seconds}`);
+    const terminal = inTerminal(dev.env, "run", "--", "sh", "-c", `echo started; sleep ${seconds}`);
     await until("the task to start", () => terminal.shown().includes("started") || undefined);
     expect(processesWith(`sleep ${seconds}`).size).toBeGreaterThan(0);
     terminal.type("\u0003");
@@ -152,7 +128,7 @@ describe("run", () => {
   test("a second Ctrl-C leaves at once; the task is cancelled all the same", async () => {
     const stubborn = "trap '' TERM; echo started; while :; do sleep 0.1; done";
     const options = ["--name", "stubborn", "--grace", "100ms"];
-    const terminal = inTerminal("run", ...options, "--", "sh", "-c", stubborn);
+    const terminal = inTerminal(dev.env, "run", ...options, "--", "sh", "-c", stubborn);
     await until("the task to start", () => terminal.shown().includes("started") || undefined);
     terminal.type("\u0003");
     await until("the cancel", () => terminal.shown().includes("once more") || undefined);
@@ -268,120 +244,6 @@ describe("task and node", () => {
     const ended = await dev.spear(["task", "get", "task_01JD3T1V7Z8Q4N5M6P7R8S9T0A"]);
     expect(ended.code).toBe(1);
     expect(ended.stderr).toStartWith("error: ");
-  });
-});
-
-describe("object and bucket", () => {
-  test("bytes go in and out, by name, id and pipe", async () => {
-    const bytes = Buffer.alloc(3 << 20, "some bytes ");
-    const file = join(directory, "in.bin");
-    await writeFile(file, bytes);
-    await dev.spear(["bucket", "create", "bytes"]);
-    const put = await dev.spear([
-      "object",
-      "put",
-      file,
-      "bytes/a/ü b",
-      "--meta",
-      "by=me",
-      "-o",
-      "json",
-    ]);
-    const { id, sha256 } = JSON.parse(put.stdout) as { id: string; sha256: string };
-    expect(sha256).toBe(new Bun.CryptoHasher("sha256").update(bytes).digest("hex"));
-    for (const name of ["bytes/a/ü b", id]) {
-      const target = join(directory, "out.bin");
-      expect((await dev.spear(["object", "get", name, target])).code).toBe(0);
-      expect((await readFile(target)).equals(bytes)).toBe(true);
-    }
-    await dev.spear(["object", "put", "-", "bytes/piped"], { stdin: "piped" });
-    expect((await dev.spear(["object", "get", "bytes/piped", "-"])).stdout).toBe("piped");
-    const stat = await json<unknown>("object", "stat", "bytes/a/ü b");
-    expect(stat).toMatchObject({ id, sha256, sizeBytes: bytes.length, metadata: { by: "me" } });
-  });
-
-  test("lists with prefix, delimiter and limit", async () => {
-    await dev.spear(["bucket", "create", "lists"]);
-    for (const key of ["a/1", "a/2", "b/1", "c"]) {
-      await dev.spear(["object", "put", "-", `lists/${key}`], { stdin: key });
-    }
-    const keys = async (...args: string[]) =>
-      (await json<{ key?: string; prefix?: string }[]>("object", "ls", ...args)).map(
-        ({ key, prefix }) => key ?? prefix,
-      );
-    expect(await keys("lists")).toEqual(["a/1", "a/2", "b/1", "c"]);
-    expect(await keys("lists/a/")).toEqual(["a/1", "a/2"]);
-    expect(new Set(await keys("lists", "--delimiter", "/"))).toEqual(new Set(["a/", "b/", "c"]));
-    expect(await keys("lists", "--limit", "3")).toEqual(["a/1", "a/2", "b/1"]);
-    const names = async () =>
-      (await json<{ name: string }[]>("bucket", "ls")).map(({ name }) => name);
-    expect(await names()).toContain("lists");
-    expect((await dev.spear(["bucket", "rm", "lists"])).code).toBe(1);
-    await dev.spear(["object", "rm", "lists/a/1", "lists/a/2", "lists/b/1", "lists/c"]);
-    expect((await dev.spear(["bucket", "rm", "lists"])).stdout).toBe("removed lists\n");
-    expect(await names()).not.toContain("lists");
-  });
-
-  test("references and pins keep what lost its name", async () => {
-    await dev.spear(["bucket", "create", "kept"]);
-    await dev.spear(["object", "put", "-", "kept/a"], { stdin: "a" });
-    const { id } = await json<{ id: string }>("object", "stat", "kept/a");
-    expect((await dev.spear(["object", "pin", "kept/a"])).stdout).toBe(`${id} is pinned\n`);
-    await dev.spear(["object", "ref", "kept/a", "user/ann", "--ttl", "1h"]);
-    const { stdout } = await dev.spear(["object", "why", id]);
-    expect(stdout).toStartWith(
-      `${id} is kept by\n  the name kept/a\n  its pin\n  the reference of user/ann, which ends in `,
-    );
-    await dev.spear(["object", "rm", "kept/a"]);
-    await dev.spear(["object", "unpin", id]);
-    expect((await dev.spear(["object", "get", id, "-"])).stdout).toBe("a");
-    await dev.spear(["object", "unref", id, "user/ann"]);
-    const after = await dev.spear(["object", "why", id]);
-    expect(after.stdout).toStartWith(`${id} is kept by nothing and goes `);
-  });
-
-  test("an object that is not there leaves no file", async () => {
-    await dev.spear(["bucket", "create", "empty"]);
-    const target = join(directory, "never");
-    const ended = await dev.spear(["object", "get", "empty/none", target]);
-    expect(ended.code).toBe(1);
-    expect(ended.stderr).toStartWith("error: ");
-    expect(await readdir(directory)).not.toContain("never");
-    const stat = await dev.spear(["object", "stat", "empty/none"]);
-    expect(stat.code).toBe(1);
-    expect(stat.stderr).toBe(ended.stderr);
-  });
-
-  test("memory stays the same whatever the size", async () => {
-    await dev.spear(["bucket", "create", "large"]);
-    const file = join(directory, "large");
-    await writeFile(file, "");
-    await truncate(file, 384 << 20);
-    for (const args of [
-      ["object", "put", file, "large/a"],
-      ["object", "get", "large/a", `${file}.back`],
-    ]) {
-      const child = Bun.spawn(spearCommand(...args), { env: environment(dev.env) });
-      let peakBytes = 0;
-      const sampling = setInterval(() => {
-        peakBytes = Math.max(peakBytes, peakOf(child.pid));
-      }, 20);
-      expect(await child.exited).toBe(0);
-      clearInterval(sampling);
-      expect(peakBytes).toBeGreaterThan(0);
-      expect(peakBytes).toBeLessThan(200 << 20);
-    }
-    expect(Bun.spawnSync(["cmp", file, `${file}.back`]).exitCode).toBe(0);
-    await dev.spear(["object", "rm", "large/a"]);
-  });
-
-  test("a terminal gets a progress bar", async () => {
-    await dev.spear(["bucket", "create", "shown", "--if-absent"]);
-    const file = join(directory, "shown.bin");
-    await writeFile(file, Buffer.alloc(1 << 20));
-    const terminal = inTerminal("object", "put", file, "shown/a");
-    expect(await terminal.exited).toBe(0);
-    expect(terminal.shown()).toContain("[########################] 100%  1 MiB of 1 MiB");
   });
 });
 

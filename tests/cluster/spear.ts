@@ -65,6 +65,27 @@ export async function spear(args: string[], options: SpearOptions = {}): Promise
   return { code, stdout, stderr };
 }
 
+/** Runs the CLI in a terminal of its own; what that shows is gathered. */
+export function inTerminal(env: Readonly<Record<string, string>>, ...args: string[]) {
+  let shown = "";
+  const decoder = new TextDecoder();
+  const child = Bun.spawn(spearCommand(...args), {
+    env: environment({ ...env, TERM: "xterm" }),
+    terminal: {
+      cols: 120,
+      rows: 40,
+      data: (_, bytes) => {
+        shown += decoder.decode(bytes, { stream: true });
+      },
+    },
+  });
+  return {
+    shown: () => shown,
+    type: (text: string) => void child.terminal?.write(text),
+    exited: child.exited,
+  };
+}
+
 /** Processes whose command line or working directory holds `text`, zombies left out: pid → command. */
 export function processesWith(text: string): Map<number, string> {
   const found = new Map<number, string>();
