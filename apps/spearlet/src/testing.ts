@@ -65,7 +65,7 @@ export class ScriptedSms implements AsyncDisposable {
   /** Reports are taken in but not answered. */
   silent = false;
   storeUrl = "";
-  readonly #redisUrl = process.env["SPEAR_TEST_REDIS"] ?? "";
+  readonly #redisUrl = Bun.env["SPEAR_TEST_REDIS"] ?? "";
   readonly #redis = connectRedis(this.#redisUrl, "blocking", silentLog);
   readonly #queues = new Map<NodeId, Queue<AttemptJob>>();
   readonly #replies = new Map<number, (reply: LogReply) => void>();

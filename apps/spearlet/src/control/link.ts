@@ -49,6 +49,8 @@ const firstPauseMs = 100;
 const longestPauseMs = 5_000;
 const welcomeTimeoutMs = 5_000;
 const mostLogReads = 128;
+/** Reports in one message. */
+const mostReports = 256;
 
 type Session = ReturnType<NodeServiceClient["session"]>;
 
@@ -154,7 +156,11 @@ export class Link implements AsyncDisposable {
     const stream = this.#client.session(new Metadata());
     const send = (body: NonNullable<SessionRequest["body"]>) => stream.write({ body });
     const outgoing = new Batch<AttemptReport>((batch) => {
-      send({ $case: "reports", value: { reports: batch } });
+      // A message has a size limit, and an outage can leave many reports.
+      for (let start = 0; start < batch.length; start += mostReports) {
+        const reports = batch.slice(start, start + mostReports);
+        send({ $case: "reports", value: { reports } });
+      }
     });
     const held = new Map([...running(), ...reports.ends()].map((id) => [attemptKey(id), id]));
     send({

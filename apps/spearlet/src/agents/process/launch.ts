@@ -54,6 +54,9 @@ export function planLaunch({ spec, env, workDir }: AttemptContext, policy: Launc
     throw new AgentFailure("network_not_allowed", "the node gives sandboxes no network");
   }
   const as = account ?? (canSwitchUser() ? nobody : undefined);
+  if (as?.uid === 0) {
+    throw new AgentFailure("user_not_allowed", "a sandbox does not run a command as root");
+  }
   const wrapper = sandboxCommand({
     workDir,
     dataDir: policy.dataDir,
