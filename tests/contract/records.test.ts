@@ -271,9 +271,9 @@ test("Redis and memory answer the same and keep T2 to T5", async () => {
         const answers = await Promise.all(stores.map((store) => apply(store, one, now)));
         expect(answers[1] as unknown).toEqual(answers[0]);
         const reads = await Promise.all(stores.map((store) => readAll(store, now)));
-        expect(reads[1] as unknown).toEqual(reads[0]);
+        expect(reads[1]).toEqual(reads[0]);
         const events = await Promise.all(stores.map((store) => store.events()));
-        expect(events[1] as unknown).toEqual(events[0]);
+        expect(events[1]).toEqual(events[0]);
         for (const [index, read] of reads.entries())
           expect(broken(read, events[index] ?? [])).toEqual([]);
       }
