@@ -269,7 +269,7 @@ test("Redis and memory answer the same and keep T2 to T5", async () => {
       for (const one of operations) {
         now += 3;
         const answers = await Promise.all(stores.map((store) => apply(store, one, now)));
-        expect(answers[1] as unknown).toEqual(answers[0]);
+        expect(answers[1]).toEqual(answers[0]);
         const reads = await Promise.all(stores.map((store) => readAll(store, now)));
         expect(reads[1]).toEqual(reads[0]);
         const events = await Promise.all(stores.map((store) => store.events()));
