@@ -75,14 +75,15 @@ test("skip passes over the times at which the job before still runs", async () =
 test("replace ends the job before", async () => {
   await put("replace", { ...everySecond, overlap: "replace", job: job({ hang: true }) });
   await until("three jobs", async () => (await get("replace")).submitted >= 3);
-  const { lastJobId } = await cluster.api<Schedule>("POST", "/v1/schedules/replace/pause");
-  await until("all but the last to be cancelled", async () => {
-    const jobs = await jobsOf("replace");
+  await cluster.api("POST", "/v1/schedules/replace/pause");
+  const last = await until("all but the last to be cancelled", async () => {
+    const [jobs, { lastJobId }] = [await jobsOf("replace"), await get("replace")];
     const others = jobs.filter(({ id }) => id !== lastJobId);
-    return others.length >= 2 && others.every(({ state }) => state === "cancelled");
+    return others.length >= 2 && others.every(({ state }) => state === "cancelled") && lastJobId;
   });
+  expect((await cluster.api<Job>("GET", `/v1/jobs/${last}`)).state).not.toBe("cancelled");
   await remove("replace");
-  await cluster.api("POST", `/v1/jobs/${lastJobId}/cancel`);
+  await cluster.api("POST", `/v1/jobs/${last}/cancel`);
 });
 
 test("queue keeps the times and submits them one after the other", async () => {
@@ -122,6 +123,21 @@ test("times that were missed while no SMS ran are made up for, so many as it say
     redis.disconnect();
     await remove("late");
   }
+});
+
+test("a time whose job is refused is passed over", async () => {
+  const system = { tasks: { a: { system: true, task: { mock: {} } } } };
+  await put("nodes", { ...everySecond, job: system });
+  const node = (await cluster.api<{ nodes: { id: string }[] }>("GET", "/v1/nodes")).nodes[0]?.id;
+  await cluster.api("POST", `/v1/nodes/${node}/drain`);
+  try {
+    await until("a time to be passed over", async () => (await get("nodes")).skipped >= 1);
+  } finally {
+    await cluster.api("POST", `/v1/nodes/${node}/drain`, { undo: true });
+  }
+  const { submitted } = await get("nodes");
+  await until("jobs to come again", async () => (await get("nodes")).submitted > submitted);
+  await remove("nodes");
 });
 
 test("what means nothing is refused", async () => {

@@ -154,7 +154,6 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
         log,
       }),
     );
-    await schedules.start();
     const logs = new TaskLogs({ tasks, events, sessions });
     const lease = { leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs };
     const nodes = new Nodes({

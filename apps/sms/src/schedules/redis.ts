@@ -117,9 +117,9 @@ export class ScheduleRecords {
     return (await happened.run(this.#redis, this.#keysOf(name), args)) === 1;
   }
 
-  /** The first time in the queue became a job; false if somebody took it before. */
-  async taken(name: string, atMs: number, jobId: JobId): Promise<boolean> {
-    return (await taken.run(this.#redis, this.#keysOf(name), [atMs, jobId, name])) === 1;
+  /** Takes the first time out of the queue: it became a job, or, without one, is passed over. */
+  async take(name: string, atMs: number, jobId: JobId | undefined): Promise<void> {
+    await taken.run(this.#redis, this.#keysOf(name), [atMs, jobId ?? "", name]);
   }
 
   #keysOf(name: string): string[] {

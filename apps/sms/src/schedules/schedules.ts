@@ -10,7 +10,7 @@ import { check } from "@spear/shared/check.ts";
 import type { Clock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { JobId } from "@spear/shared/ids.ts";
-import { isEnded, type Job, type JobSpec } from "@spear/shared/job.ts";
+import { isEnded, type JobSpec } from "@spear/shared/job.ts";
 import { Loop } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
@@ -36,8 +36,10 @@ export class Schedules implements AsyncDisposable {
   readonly #records: ScheduleRecords;
   readonly #jobs: Jobs;
   readonly #clock: Clock;
+  readonly #log: Log;
   readonly #timer: ScheduleTimer;
-  readonly #queues: Loop;
+  readonly #loop: Loop;
+  #restored = false;
   readonly #stopListening: () => void;
 
   /** `redis` and `prefix` are of the timer's queue. */
@@ -53,20 +55,32 @@ export class Schedules implements AsyncDisposable {
     this.#records = deps.records;
     this.#jobs = deps.jobs;
     this.#clock = deps.clock;
+    this.#log = deps.log;
     this.#timer = new ScheduleTimer(deps.redis, deps.prefix, deps.log, (name) => this.#look(name));
-    this.#queues = new Loop("schedules", periodMs, deps.log, (signal) => this.#drain(signal));
+    this.#loop = new Loop("schedules", periodMs, deps.log, (signal) => this.#step(signal));
     this.#stopListening = deps.events.listen(({ kind, to }) => {
-      if (kind === "job.state" && to !== "pending" && to !== "running") this.#queues.signalled();
+      if (kind === "job.state" && to !== "pending" && to !== "running") this.#loop.signalled();
     });
   }
 
-  /** Settles what fell due while no SMS ran, and sets the timers that are not. */
-  async start(): Promise<void> {
+  /** Submits what waited for a job that has ended; at first also what fell due before. */
+  async #step(signal: AbortSignal): Promise<void> {
+    if (!this.#restored) await this.#restore(signal);
+    this.#restored = true;
+    for (const name of await this.#records.withQueue()) {
+      if (signal.aborted) return;
+      await this.#submitQueued(name);
+    }
+  }
+
+  /** Sets the timers that are not, and settles what fell due while no SMS ran. */
+  async #restore(signal: AbortSignal): Promise<void> {
     for (const name of await this.#records.names()) {
-      await this.#look(name);
+      if (signal.aborted) return;
       const record = await this.#records.get(name);
-      if (record === undefined || record.paused || (await this.#timer.has(name))) continue;
-      await this.#timer.set(name, record.spec);
+      if (record === undefined || record.paused) continue;
+      if (!(await this.#timer.has(name))) await this.#timer.set(name, record.spec);
+      await this.#look(name);
     }
   }
 
@@ -151,14 +165,15 @@ export class Schedules implements AsyncDisposable {
   /** Submits the times in the queue, as far as the job before allows. */
   async #submitQueued(name: string): Promise<void> {
     for (;;) {
-      // The time first: if somebody takes it now, its job is the same, by its key.
       const atMs = await this.#records.firstQueued(name);
       const record = await this.#records.get(name);
       if (record === undefined || record.paused || atMs === undefined) return;
+      // Taken by somebody between the two, it is itself the job that was submitted last.
+      if ((await this.#records.firstQueued(name)) !== atMs) continue;
       const before = await this.#unended(record.lastJobId);
       if (before !== undefined && record.spec.overlap !== "replace") return;
       if (before !== undefined) await this.#jobs.cancel(before);
-      await this.#records.taken(name, atMs, await this.#submit(record, atMs));
+      await this.#records.take(name, atMs, await this.#submit(record, atMs));
     }
   }
 
@@ -173,20 +188,23 @@ export class Schedules implements AsyncDisposable {
     }
   }
 
-  async #submit({ name, spec, createdAtMs }: ScheduleRecord, atMs: number): Promise<JobId> {
-    const job: Job = await this.#jobs.submit({
-      spec: { ...spec.job, labels: { ...spec.job.labels, [label]: name } },
-      params: {},
-      idempotencyKey: `schedule/${name}/${createdAtMs}/${atMs}`,
-    });
-    return job.id as JobId;
-  }
-
-  /** Submits what waited for a job that has ended. */
-  async #drain(signal: AbortSignal): Promise<void> {
-    for (const name of await this.#records.withQueue()) {
-      if (signal.aborted) return;
-      await this.#submitQueued(name);
+  /** The job of a time; undefined if it is refused, as where no node suits a system task. */
+  async #submit(
+    { name, spec, createdAtMs }: ScheduleRecord,
+    atMs: number,
+  ): Promise<JobId | undefined> {
+    try {
+      const job = await this.#jobs.submit({
+        spec: { ...spec.job, labels: { ...spec.job.labels, [label]: name } },
+        params: {},
+        idempotencyKey: `schedule/${name}/${createdAtMs}/${atMs}`,
+      });
+      return job.id as JobId;
+    } catch (error) {
+      const fault = Fault.from(error);
+      if (fault.row.retryable || fault.code === "internal") throw fault;
+      this.#log.warn({ schedule: name, atMs, code: fault.code }, "the job of a time is refused");
+      return undefined;
     }
   }
 
@@ -218,7 +236,7 @@ export class Schedules implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopListening();
-    await this.#queues[Symbol.asyncDispose]();
+    await this.#loop[Symbol.asyncDispose]();
     await this.#timer[Symbol.asyncDispose]();
   }
 }
