@@ -177,8 +177,9 @@ describe.concurrent("after SIGKILL of the SPEARlet", () => {
   });
 
   test("a log that had to drop its beginning is output once more, with a note", async () => {
+    const line = "0123456789".repeat(10);
     const left = await orphan(
-      "until [ -e go ]; do usleep 1000; done; yes 0123456789 | head -n 300000; echo last",
+      `until [ -e go ]; do usleep 1000; done; yes ${line} | head -n 30000; echo last`,
       { maxLogBytes: 4096 },
     );
     await left.kill();
@@ -187,13 +188,28 @@ describe.concurrent("after SIGKILL of the SPEARlet", () => {
     const { stdout, system } = await left.adopt();
     expect(system).toBe("the engine's log is full: what it still has is output again\n");
     expect(stdout.length).toBeGreaterThan(100_000);
-    expect(stdout).toEndWith("0123456789\nlast\n");
+    expect(stdout).toEndWith(`${line}\nlast\n`);
+  });
+
+  test("nor is what a log drops while it is followed lost without a word", async () => {
+    const left = await orphan("until [ -e go ]; do usleep 1000; done; seq 200000; echo last", {
+      maxLogBytes: 4096,
+    });
+    await left.kill();
+    const { stdout, system } = await left.adopt(async () => {
+      await writeFile(join(left.workDir, "go"), "");
+    });
+    expect(system).toContain("the engine's log is full: what it still has is output again\n");
+    expect(stdout).toEndWith("\n199999\n200000\nlast\n");
   });
 
   test("an adopted container is stopped like any other", async () => {
     const left = await orphan("trap 'exit 5' TERM; while :; do usleep 1000; done");
     await left.kill();
-    const running = await agent.adopt(left.handle, await newAttempt(engine.image, []));
+    const running = await agent.adopt(
+      left.handle,
+      await newAttempt(engine.image, [], { workDir: dir }),
+    );
     await running?.stop(30_000);
     expect((await running?.exit)?.exitCode).toBe(5);
     await agent.reap(left.handle);
@@ -206,7 +222,7 @@ describe.concurrent("after SIGKILL of the SPEARlet", () => {
     await agent.reap(left.handle);
     const filter = `id=${idOf(left.handle)}`;
     expect(await docker(engine.socketPath, "ps", "-aq", "--filter", filter)).toBe("");
-    const context = await newAttempt(engine.image, []);
+    const context = await newAttempt(engine.image, [], { workDir: dir });
     expect(await agent.adopt(left.handle, context)).toBeUndefined();
   });
 });

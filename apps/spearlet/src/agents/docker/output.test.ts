@@ -57,7 +57,7 @@ test("a second source goes on where the first was cut", async () => {
     const sink = new MemorySink();
     const output = new Output(sink);
     await output.copy(chunks(log.subarray(0, cut), 7));
-    await output.copy(chunks(log, 5));
+    expect(await output.copy(chunks(log, 5))).toBe(18);
     expect([sink.text("stdout"), sink.text("stderr")]).toEqual(["one\ntwo\nthree", "oops\n"]);
     expect(output.errorHead).toBe("oops\n");
   }

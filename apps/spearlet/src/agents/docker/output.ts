@@ -81,10 +81,11 @@ export class Output {
   }
 
   /**
-   * Copies what the sink does not have yet. Throws `SinkFailure`, or what the
-   * source throws. The caller never runs two at the same time.
+   * Copies what the sink does not have yet; returns how many bytes the source had.
+   * Throws `SinkFailure`, or what the source throws. The caller never runs two at
+   * the same time.
    */
-  async copy(source: AsyncIterable<Uint8Array>): Promise<void> {
+  async copy(source: AsyncIterable<Uint8Array>): Promise<number> {
     const passed = { stdout: 0, stderr: 0 };
     for await (const { stream, bytes } of demux(source)) {
       const start = passed[stream];
@@ -103,6 +104,7 @@ export class Output {
       }
       this.#kept[stream] += fresh.byteLength;
     }
+    return passed.stdout + passed.stderr;
   }
 
   /** Takes it that the sink has nothing: the next source is copied whole. */

@@ -49,6 +49,7 @@ const initFatal = /\[FATAL tini \(\d+\)\] exec (.*) failed: (.*)/;
 /** Most that the engine's log adds to a message, and the longest message; in bytes. */
 const logOverheadBytes = 160;
 const longestMessageBytes = 32 * 1024;
+const dropped = "the engine's log is full: what it still has is output again";
 
 const signalNames = new Map(
   Object.entries(constants.signals).map(([name, number]) => [number, name]),
@@ -127,7 +128,11 @@ export class ContainerRun implements RunningAttempt {
     let source = attached;
     for (;;) {
       try {
-        return await this.#follow(source ?? (await this.#log()));
+        if (source !== undefined) return (await this.#follow(source)).exit;
+        const wasFull = await this.#repeatIfFull();
+        const { exit, bytes } = await this.#follow(await this.#log());
+        await this.#makeUp(bytes, wasFull);
+        return exit;
       } catch (error) {
         this.#throwIfClosed();
         if (!(error instanceof EngineLost)) throw this.#asFailure(error);
@@ -138,14 +143,14 @@ export class ContainerRun implements RunningAttempt {
     }
   }
 
-  /** One connection's worth. Throws `EngineLost` if that breaks before the end. */
-  async #follow(source: Readable): Promise<AgentExit> {
-    const { output, engine, closed, memoryBytes } = this.#deps;
+  /** One connection's worth, and its bytes. Throws `EngineLost` if it breaks before the end. */
+  async #follow(source: Readable): Promise<{ exit: AgentExit; bytes: number }> {
+    const { output, closed, memoryBytes } = this.#deps;
     const hangUp = () => source.destroy();
     closed.addEventListener("abort", hangUp, { once: true });
     try {
-      const copying = output.copy(source).catch(async (error: unknown) => {
-        if (!(error instanceof SinkFailure)) throw new EngineLost(engine.socketPath, error);
+      const copying = this.#read(output.copy(source)).catch(async (error: unknown) => {
+        if (!(error instanceof SinkFailure)) throw error;
         // Nobody can see what it does any more, so it ends.
         this.#doomed = true;
         await this.#signal("SIGKILL");
@@ -156,11 +161,12 @@ export class ContainerRun implements RunningAttempt {
       if (copied.status === "rejected") throw copied.reason;
       const failure = failureOf(ended.value, memoryBytes, output.errorHead);
       const signal = signalNames.get(ended.value.code - signalBase);
-      return {
+      const exit = {
         ...(signal === undefined ? { exitCode: ended.value.code } : { signal }),
         ...(failure === undefined ? {} : { failure }),
         usage: await this.usage(),
       };
+      return { exit, bytes: copied.value };
     } finally {
       closed.removeEventListener("abort", hangUp);
       hangUp();
@@ -180,26 +186,55 @@ export class ContainerRun implements RunningAttempt {
     return { code, outOfMemory: isKilled && memoryBytes > 0 && maxMemoryBytes >= memoryBytes };
   }
 
-  /**
-   * The engine's log, followed until the container ends. If the log may have dropped
-   * its beginning, what it still has is output once more: better twice than never.
-   */
-  async #log(): Promise<Readable> {
-    const { engine, output, logBytes, closed: abortSignal } = this.#deps;
-    let mostLogged = 0;
-    const soFar = await engine.logSoFar(this.#id);
+  /** What reads from the engine; that it broke off is a loss of the engine. */
+  async #read<T>(reading: Promise<T>): Promise<T> {
     try {
-      for await (const { bytes, frames } of demux(soFar)) {
-        mostLogged += bytes.byteLength + frames * logOverheadBytes;
-      }
+      return await reading;
     } catch (error) {
-      throw new EngineLost(engine.socketPath, error);
+      if (error instanceof SinkFailure) throw error;
+      throw new EngineLost(this.#deps.engine.socketPath, error);
     }
-    if (mostLogged > logBytes - longestMessageBytes) {
-      await output.repeat("the engine's log is full: what it still has is output again");
-    }
+  }
+
+  /** What is in the engine's log, and whether that may have dropped something to have room. */
+  async #logged(): Promise<{ bytes: number; isFull: boolean }> {
+    const log = await this.#deps.engine.logSoFar(this.#id);
+    const count = async () => {
+      const sum = { bytes: 0, mostBytes: longestMessageBytes };
+      for await (const { bytes, frames } of demux(log)) {
+        sum.bytes += bytes.byteLength;
+        sum.mostBytes += bytes.byteLength + frames * logOverheadBytes;
+      }
+      return sum;
+    };
+    const { bytes, mostBytes } = await this.#read(count());
+    return { bytes, isFull: mostBytes > this.#deps.logBytes };
+  }
+
+  /** If the log may have dropped its beginning, it is output as it is: better twice than never. */
+  async #repeatIfFull(): Promise<boolean> {
+    const { isFull } = await this.#logged();
+    if (isFull) await this.#deps.output.repeat(dropped);
+    return isFull;
+  }
+
+  /** The engine's log from what it has of its beginning, followed until the container ends. */
+  async #log(): Promise<Readable> {
+    const { engine, closed: abortSignal } = this.#deps;
     const streams = { stdout: true, stderr: true, follow: true, abortSignal } as const;
     return (await engine.call((docker) => docker.getContainer(this.#id).logs(streams))) as Readable;
+  }
+
+  /**
+   * A log that came to be full while it was followed has dropped what was not read in
+   * time, and said nothing: what it still has is output once more.
+   */
+  async #makeUp(readBytes: number, wasFull: boolean): Promise<void> {
+    const { engine, output } = this.#deps;
+    const { bytes, isFull } = await this.#logged();
+    if (bytes === readBytes && isFull === wasFull) return;
+    await output.repeat(dropped);
+    await this.#read(output.copy(await engine.logSoFar(this.#id)));
   }
 
   #throwIfClosed(): void {
