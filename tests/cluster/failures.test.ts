@@ -68,10 +68,15 @@ test("a SPEARlet frozen past its lease finds its attempt refused and stops it", 
   const first = await runningTask(cluster, {
     process: { command: ["sh", "-c", "echo $$; exec sleep 1000"] },
   });
-  const output = await fetch(`http://${cluster.sms.http}/v1/tasks/${first.id}/logs?stream=stdout`, {
-    headers: { accept: "application/octet-stream" },
+  const pid = await until("the command to say its process id", async () => {
+    const output = await fetch(
+      `http://${cluster.sms.http}/v1/tasks/${first.id}/logs?stream=stdout`,
+      {
+        headers: { accept: "application/octet-stream" },
+      },
+    );
+    return Number(await output.text()) || undefined;
   });
-  const pid = Number(await output.text());
   const frozen = await programOf(cluster, first.nodeId ?? "");
   await frozen.kill("SIGSTOP");
   const second = await attemptRuns(cluster, first.id, 2);
