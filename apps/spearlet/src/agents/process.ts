@@ -43,7 +43,7 @@ export class ProcessAgent implements Agent {
   readonly #lanes: Lanes | undefined;
   readonly #warden: Warden;
   /** Attempts of this run, which a sweep spares. */
-  readonly #live = new Map<RunningProcess, TreeRoot>();
+  readonly #live = new Set<RunningProcess>();
   #policy: LaunchPolicy | undefined;
 
   constructor(options: ProcessOptions) {
@@ -84,23 +84,22 @@ export class ProcessAgent implements Agent {
     const launch = planLaunch(context, this.#policy);
     if (launch.account !== undefined) await handOver(context.workDir, launch.account);
     let lane = this.#acquire(context);
+    let running: RunningProcess | undefined;
     return {
       start: () => {
-        const running = new RunningProcess(context, launch, lane);
-        this.#live.set(running, running.root);
-        return Promise.resolve(running as RunningAttempt);
+        running = new RunningProcess(context, launch, lane);
+        this.#live.add(running);
+        return Promise.resolve<RunningAttempt>(running);
       },
       cleanup: async () => {
-        for (const [running, root] of this.#live) {
-          if (root.taskId === context.taskId && root.attempt === context.attempt) {
-            this.#live.delete(running);
-          }
-        }
-        if (lane === undefined) return;
         const used = lane;
         lane = undefined;
-        await used.kill();
-        this.#lanes?.release(used);
+        await used?.kill();
+        if (running !== undefined) {
+          await running.exit;
+          this.#live.delete(running);
+        }
+        if (used !== undefined) this.#lanes?.release(used);
       },
     };
   }
@@ -128,7 +127,8 @@ export class ProcessAgent implements Agent {
 
   async sweep(): Promise<number> {
     const grouped = (await this.#lanes?.sweep()) ?? 0;
-    return grouped + (await sweepTrees(this.#options.nodeId, [...this.#live.values()]));
+    const live = [...this.#live].map(({ root }) => root);
+    return grouped + (await sweepTrees(this.#options.nodeId, live));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -5,7 +5,6 @@
  */
 import {
   closeSync,
-  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -51,8 +50,9 @@ const cpuPeriodUs = 100_000;
 /** What a former attempt may leave charged to a lane that is used again, in bytes. */
 const residueBytes = 1024 * 1024;
 const killRounds = 500;
-/** How often new processes are looked for before starting them is forbidden. */
-const patientRounds = 5;
+/** How often new processes are looked for before starting them is forbidden, and in all. */
+const patientRounds = 20;
+const enrollRounds = 100;
 
 /** What of an attempt's limits each resource is. */
 const setting = { memory: "memoryBytes", pids: "pids", cpu: "cpu" } as const;
@@ -116,16 +116,18 @@ export class Lane {
   readonly #version: 1 | 2;
   /** Directory and version for each resource that can be limited. */
   readonly #limits: Partial<Record<Resource, LimitRoot>> = {};
-  /** Members of the groups in other hierarchies, into which a child is moved. */
-  readonly #others = new Map<Resource, ControlFile>();
+  /** Groups in other hierarchies, into which a child is moved, by directory. */
+  readonly #others = new Map<string, { resource: Resource; dir: string; file: ControlFile }>();
   readonly #peak: ControlFile | undefined;
   #set: Partial<LaneLimits> = {};
   #used = false;
   #removed: Promise<void> | undefined;
+  #killing: Promise<void> | undefined;
   #spent = false;
   #pids: number | undefined;
   #cpuBeforeUs = 0;
-  #oomKillsBefore = 0;
+  /** Nothing has run in it since it was last found empty. */
+  #empty = true;
 
   constructor(groups: Groups, name: string) {
     this.dir = join(groups.dir, name);
@@ -140,7 +142,8 @@ export class Lane {
       if (made.has(dir)) continue;
       mkdirSync(dir);
       made.add(dir);
-      this.#others.set(resource, new ControlFile(join(dir, "cgroup.procs"), "w"));
+      const file = new ControlFile(join(dir, "cgroup.procs"), "w");
+      this.#others.set(dir, { resource, dir, file });
     }
     const memory = this.#limits.memory;
     if (memory !== undefined) {
@@ -159,7 +162,7 @@ export class Lane {
     this.#limitPids(limits.pids);
     this.#limitCpu(limits.cpu);
     this.#cpuBeforeUs = this.#cpuUs();
-    this.#oomKillsBefore = this.#oomKills();
+    this.#empty = false;
     return true;
   }
 
@@ -217,24 +220,29 @@ export class Lane {
   /**
    * Puts a child that was started in `dir` under the limits of other hierarchies,
    * with whatever it has started since: on a busy machine a command may have a
-   * moment before they hold.
+   * moment before they hold. What an enrolled process starts is enrolled with it.
    */
   enroll(pid: number): void {
-    const others = [...this.#others]
-      .filter(([resource]) => this.#set[setting[resource]] !== undefined)
-      .map(([, file]) => file);
+    const others = [...this.#others.values()].filter(({ resource }) => {
+      return this.#set[setting[resource]] !== undefined;
+    });
     if (others.length === 0) return;
-    const enrolled = new Set<number>();
-    for (let round = 0, members = [pid]; members.length > 0; round += 1) {
+    for (const other of others) other.file.tryWrite(String(pid));
+    const outside = () =>
+      this.members()
+        .filter((member) => member !== pid)
+        .filter((member) => others.some(({ dir }) => !membersOf(dir).includes(member)));
+    for (let round = 0, members = outside(); members.length > 0; round += 1) {
+      // One that is ending can't be moved any more, and needn't be.
+      if (round === enrollRounds) break;
       // Who starts processes faster than this must stop doing so for a moment.
       if (round === patientRounds) this.#forbidForks();
       for (const member of members) {
-        enrolled.add(member);
-        for (const file of others) file.tryWrite(String(member));
+        for (const other of others) other.file.tryWrite(String(member));
       }
-      members = this.members().filter((member) => !enrolled.has(member));
-      if (members.length === 0 && round >= patientRounds) this.#limitPids(this.#pids);
+      members = outside();
     }
+    this.#limitPids(this.#pids);
   }
 
   #forbidForks(): void {
@@ -249,9 +257,19 @@ export class Lane {
     return membersOf(this.dir);
   }
 
-  /** Kills all that runs in it; resolves when nothing does. */
-  async kill(): Promise<void> {
-    if (this.members().length === 0) return;
+  /**
+   * Kills all that runs in it; resolves when nothing does. Calls share one effort,
+   * so that none goes on when the lane is another attempt's.
+   */
+  kill(): Promise<void> {
+    this.#killing ??= this.#killAll().finally(() => {
+      this.#killing = undefined;
+    });
+    return this.#killing;
+  }
+
+  async #killAll(): Promise<void> {
+    if (this.#isEmpty()) return;
     if (this.#version === 2) {
       tryWrite(join(this.dir, "cgroup.kill"), "1");
       // Linux 6.18 kills whatever is started in a group that was ever killed.
@@ -261,22 +279,20 @@ export class Lane {
       this.#forbidForks();
     }
     for (let round = 0; round < killRounds; round += 1) {
-      const members = this.members();
-      if (members.length === 0) return;
-      if (this.#version === 1) killEach(members);
+      if (this.#isEmpty()) return;
+      if (this.#version === 1) killEach(this.members());
       await systemClock.wait(Math.min(1 + round, 20));
     }
     throw new Error(`processes in ${this.dir} outlive SIGKILL`);
   }
 
-  #cpuUs(): number {
-    return this.#version === 1 ? 0 : entry(join(this.dir, "cpu.stat"), "usage_usec");
+  #isEmpty(): boolean {
+    this.#empty ||= this.members().length === 0;
+    return this.#empty;
   }
 
-  #oomKills(): number {
-    const memory = this.#limits.memory;
-    if (memory === undefined) return 0;
-    return entry(join(memory.dir, files[memory.version].events), "oom_kill");
+  #cpuUs(): number {
+    return this.#version === 1 ? 0 : entry(join(this.dir, "cpu.stat"), "usage_usec");
   }
 
   /** CPU time of the attempt so far, in milliseconds; undefined if it isn't counted. */
@@ -295,25 +311,32 @@ export class Lane {
     }
   }
 
-  /** True if the kernel ended a process of the attempt for its memory. */
+  /**
+   * True if the kernel ended a process of the attempt for its memory. The kernel
+   * counts for the group's whole life, so such a lane is not used again.
+   */
   ranOutOfMemory(): boolean {
-    return this.#oomKills() > this.#oomKillsBefore;
+    const memory = this.#limits.memory;
+    const limit = this.#set.memoryBytes;
+    if (memory === undefined || limit === undefined) return false;
+    // The peak is cheap to read, and far from the limit it says enough.
+    if ((this.peakBytes() ?? limit) < limit - residueBytes) return false;
+    const killed = entry(join(memory.dir, files[memory.version].events), "oom_kill") > 0;
+    this.#spent ||= killed;
+    return killed;
   }
 
   /** True if it can be used again: next to nothing of the former attempt is left. */
   isClean(): boolean {
-    if (!existsSync(this.dir)) return false;
-    if (this.#spent || this.members().length > 0) return false;
+    if (this.#spent || !this.#isEmpty() || this.ranOutOfMemory()) return false;
     const memory = this.#limits.memory;
-    if (memory === undefined) return true;
+    if (memory === undefined || (this.peakBytes() ?? Infinity) <= residueBytes) return true;
     const path = join(memory.dir, files[memory.version].current);
     const current = () => Number(readFileSync(path, "utf8"));
     if (current() <= residueBytes) return true;
     // Cached files go; what lies in a file system in memory stays.
-    tryWrite(
-      join(memory.dir, memory.version === 1 ? "memory.force_empty" : "memory.reclaim"),
-      "1G",
-    );
+    const reclaim = memory.version === 1 ? "memory.force_empty" : "memory.reclaim";
+    tryWrite(join(memory.dir, reclaim), "1G");
     return current() <= residueBytes;
   }
 
@@ -325,7 +348,7 @@ export class Lane {
 
   async #takeDown(): Promise<void> {
     this.#peak?.close();
-    for (const file of this.#others.values()) file.close();
+    for (const { file } of this.#others.values()) file.close();
     const dirs = new Set([this.dir, ...Object.values(this.#limits).map(({ dir }) => dir)]);
     for (const dir of dirs) await removeGroup(dir);
   }

@@ -38,7 +38,7 @@ export class Lanes implements AsyncDisposable {
     return [...new Set([dir, ...Object.values(limits).map((root) => root.dir)])];
   }
 
-  /** A lane with these limits. Throws a system error if the machine has no more groups. */
+  /** A lane with these limits. Throws if the machine has no more groups, or can't set them. */
   acquire(limits: LaneLimits): Lane {
     for (let lane = this.#free.pop(); lane !== undefined; lane = this.#free.pop()) {
       if (lane.prepare(limits)) return lane;
@@ -46,13 +46,14 @@ export class Lanes implements AsyncDisposable {
     }
     const lane = new Lane(this.#groups, String(++this.#made));
     this.#all.add(lane);
-    lane.prepare(limits);
-    return lane;
+    if (lane.prepare(limits)) return lane;
+    this.#discard(lane);
+    throw new Error("the limits of a new control group can't be set");
   }
 
   /** Gives a lane back in which nothing runs any more. */
   release(lane: Lane): void {
-    if (lane.isClean()) this.#free.push(lane);
+    if (isClean(lane)) this.#free.push(lane);
     else this.#discard(lane);
   }
 
@@ -80,6 +81,15 @@ export class Lanes implements AsyncDisposable {
       await lane.remove();
     }
     for (const dir of this.dirs) await removeGroup(dir);
+  }
+}
+
+/** A lane that somebody else has removed is not clean. */
+function isClean(lane: Lane): boolean {
+  try {
+    return lane.isClean();
+  } catch {
+    return false;
   }
 }
 

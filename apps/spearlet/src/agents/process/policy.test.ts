@@ -6,7 +6,7 @@ import { systemIds } from "@spear/shared/ids.ts";
 import type { TaskSpec } from "@spear/shared/task.ts";
 import { loadConfig } from "@spear/shared/config.ts";
 import { processPolicy, spearletConfig } from "../../config.ts";
-import { AgentFailure, type AttemptContext } from "../agent.ts";
+import { AgentFailure, type AttemptContext, type RunningAttempt } from "../agent.ts";
 import { ProcessAgent } from "../process.ts";
 
 const MIB = 1024 * 1024;
@@ -37,8 +37,12 @@ interface Options extends Partial<Pick<AttemptContext, "limits" | "env">> {
   by?: ProcessAgent;
 }
 
-/** Runs a script to its end. */
-async function run(script: string, { spec, process, by = agent, limits, env = {} }: Options = {}) {
+/** Runs a script to its end; `during` may act on it while it runs. */
+async function run(
+  script: string,
+  { spec, process, by = agent, limits, env = {} }: Options = {},
+  during: (running: RunningAttempt) => Promise<void> = () => Promise.resolve(),
+) {
   const taskId = systemIds.next("task");
   const workDir = join(dataDir, "work", taskId);
   await mkdir(workDir, { mode: 0o700 });
@@ -59,7 +63,9 @@ async function run(script: string, { spec, process, by = agent, limits, env = {}
     limits: limits ?? { cpu: 0, memoryBytes: 256 * MIB, pids: undefined },
   });
   try {
-    return { exit: await (await prepared.start()).exit, ...text, workDir };
+    const running = await prepared.start();
+    await during(running);
+    return { exit: await running.exit, ...text, workDir };
   } finally {
     await prepared.cleanup();
   }
@@ -187,6 +193,15 @@ test("a node that can be reached from elsewhere runs nothing outside of a sandbo
     sandboxes: ["none"],
     hostNetwork: true,
   });
+});
+
+test("an attempt that is killed takes nothing of the next one with it", async () => {
+  for (let round = 0; round < 15; round += 1) {
+    const killed = await run("exec sleep 1000", {}, (running) => running.stop(0));
+    expect(killed.exit.exitCode).toBeUndefined();
+    const { exit, stdout } = await run("sleep 0.01; sleep 0.01; echo whole");
+    expect({ ...exit, stdout }).toMatchObject({ exitCode: 0, stdout: "whole\n" });
+  }
 });
 
 describe("limits", () => {

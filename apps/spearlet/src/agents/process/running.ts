@@ -18,6 +18,7 @@ import { killTree, treeOf, type TreeRoot } from "./tree.ts";
 /** How long output may still come when every process that was found has ended. */
 const drainTimeoutMs = 1_000;
 const graceCheckMs = 10;
+const longestPauseMs = 1_000;
 
 export class RunningProcess implements RunningAttempt {
   readonly exit: Promise<AgentExit>;
@@ -96,20 +97,37 @@ export class RunningProcess implements RunningAttempt {
         this.#told.clear();
         againMs *= 10;
       }
-      if (this.#tellAll() === 0) return;
+      const members = this.#members();
+      if (members.length === 0) return;
+      this.#tell(members);
       await systemClock.wait(graceCheckMs);
     }
   }
 
-  /** Sends SIGTERM to all that did not get it yet; how many processes there are. */
-  #tellAll(): number {
-    const members = this.#members();
-    for (const pid of members) {
+  /**
+   * Sends SIGTERM to all, and to whom the first look did not find: version 1 of the
+   * groups leaves some out while others are started.
+   */
+  async #tellAll(): Promise<void> {
+    let pauseMs = graceCheckMs;
+    while (this.#isRunning() && performance.now() < (this.#graceEndsMs ?? 0)) {
+      this.#tell([this.pid, ...this.#members()]);
+      await Promise.race([this.#child.exited, systemClock.wait(pauseMs)]);
+      pauseMs = Math.min(pauseMs * 2, longestPauseMs);
+    }
+  }
+
+  /** Sends SIGTERM to those that did not get it yet. */
+  #tell(pids: readonly number[]): void {
+    for (const pid of pids) {
       if (this.#told.has(pid) || (this.#wrapped && pid === this.pid)) continue;
       this.#told.add(pid);
       signal(pid, "SIGTERM");
     }
-    return members.length;
+  }
+
+  #isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
   /** Every process of the attempt. */
@@ -130,9 +148,10 @@ export class RunningProcess implements RunningAttempt {
   }
 
   async stop(graceMs: number): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+    if (this.#isRunning()) {
+      const first = this.#graceEndsMs === undefined;
       this.#graceEndsMs = performance.now() + graceMs;
-      this.#tellAll();
+      if (first) void this.#tellAll();
       const forced = setTimeout(() => void this.#killAll().catch(() => undefined), graceMs);
       await this.exit.finally(() => clearTimeout(forced));
     }

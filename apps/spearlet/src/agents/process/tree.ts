@@ -26,6 +26,7 @@ export const mark = { SPEAR_RUNTIME: "process" } as const;
 
 const killRounds = 200;
 const pauseMs = 10;
+const sweepLooks = 3;
 
 /** The attempt that a process says it belongs to. */
 interface Marks {
@@ -82,19 +83,24 @@ export async function killTree(attempt: TreeRoot): Promise<void> {
  */
 export function sweepTrees(nodeId: NodeId, live: readonly AttemptId[]): Promise<number> {
   const spared = new Set(live.map(attemptKey));
-  return killFound(() =>
+  const strays = () =>
     withChildren(allProcesses(), ({ pid }) => {
       const marks = marksOf(pid);
       return marks?.nodeId === nodeId && !spared.has(marks.key);
-    }),
-  );
+    });
+  return killFound(strays, sweepLooks);
 }
 
-async function killFound(find: () => ProcessId[]): Promise<number> {
+/**
+ * `looks`: how often in a row nothing must be found. A process shows no environment
+ * while it takes up another program.
+ */
+async function killFound(find: () => ProcessId[], looks = 1): Promise<number> {
   const killed = new Set<number>();
-  for (let round = 0; round < killRounds; round += 1) {
+  for (let round = 0, empty = 0; round < killRounds; round += 1) {
     const found = find();
-    if (found.length === 0) return killed.size;
+    empty = found.length === 0 ? empty + 1 : 0;
+    if (empty === looks) return killed.size;
     // Stopped first, none can fork out of the next look.
     for (const { pid } of found) signal(pid, "SIGSTOP");
     for (const { pid } of found) {
