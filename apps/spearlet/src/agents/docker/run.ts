@@ -233,7 +233,8 @@ export class ContainerRun implements RunningAttempt {
     const { engine, output } = this.#deps;
     const { bytes, isFull } = await this.#logged();
     if (bytes === readBytes && isFull === wasFull) return;
-    await output.repeat(dropped);
+    // One that never was full still has all: only what is missing is output.
+    if (isFull) await output.repeat(dropped);
     await this.#read(output.copy(await engine.logSoFar(this.#id)));
   }
 
