@@ -229,7 +229,8 @@ describe("an attempt", () => {
 
 describe("output", () => {
   test("is followed as it comes, until the end", async () => {
-    const id = await sms.assign(node.id, sh("echo one; read line <fifo; echo two"));
+    const id = await sms.assign(node.id, sh("mkfifo fifo; echo one; read line <fifo; echo two"));
+    await runs(id);
     const logs = sms.readLogs(id, { follow: true }, ({ chunk }) => {
       if (chunk?.data.toString() === "one\n") sms.cancel(id);
     });
