@@ -103,6 +103,34 @@ test("references and pins keep what lost its name", async () => {
   expect(after.stdout).toStartWith(`${id} is kept by nothing and goes `);
 });
 
+test("a bucket's rules are set, shown, kept to and taken away", async () => {
+  await dev.spear(["bucket", "create", "ruled"]);
+  const rules = [
+    "--max-bytes",
+    "1Ki",
+    "--max-objects",
+    "2",
+    "--expire",
+    "30d",
+    "--expire",
+    "t/=1h",
+  ];
+  const set = await dev.spear(["bucket", "set-rules", "ruled", ...rules]);
+  expect(set.stdout).toBe(
+    "ruled has room for 1 KiB, room for 2 objects, names that go: all after 30d, names that go: t/* after 1h\n",
+  );
+  await dev.spear(["object", "put", "-", "ruled/a"], { stdin: "a".repeat(1_000) });
+  const refused = await dev.spear(["object", "put", "-", "ruled/b"], { stdin: "b".repeat(30) });
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toStartWith("error: the bucket would hold more bytes than its quota");
+  const { stdout } = await dev.spear(["bucket", "get", "ruled"]);
+  expect(stdout).toContain("objects  1 of 2\nsize     1000 B of 1 KiB\nexpiry   all after 30d\n");
+  const wrong = await dev.spear(["bucket", "set-rules", "ruled", "--expire", "soon"]);
+  expect(wrong.code).toBe(2);
+  expect((await dev.spear(["bucket", "set-rules", "ruled"])).stdout).toBe("ruled has no rules\n");
+  expect(await json("bucket", "get", "ruled")).toMatchObject({ objects: 1, rules: {} });
+});
+
 test("an object that is not there leaves no file", async () => {
   await dev.spear(["bucket", "create", "empty"]);
   const target = join(directory, "never");

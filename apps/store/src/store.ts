@@ -10,6 +10,7 @@ import type { Started } from "@spear/shared/program.ts";
 import { connectRedis, redactUrl, redisFault } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
 import { Buckets } from "./buckets/buckets.ts";
+import { Expiry } from "./buckets/expiry.ts";
 import { Chunks } from "./chunks/chunks.ts";
 import { Segments } from "./chunks/segments.ts";
 import { Space } from "./chunks/space.ts";
@@ -92,6 +93,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   stack.defer(() => lockRedis.disconnect());
   const locks = new Locks(lockRedis, keys, epoch);
   const collector = new Collector({ scripts, blobs, locks, readers, clock, graceMs, log });
+  const expiry = new Expiry({ scripts, index, clock, log });
   const compactor = new Compactor({ scripts, segments, locks, clock, log });
   const uploads = new Uploads({
     scripts,
@@ -132,6 +134,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   stack.use(
     new Loop("collect", config.collectMs, log, async (signal) => {
       await uploads.sweep();
+      await expiry.run(signal);
       await collector.run(signal);
       await compactor.run(signal);
       if ((await journal.tailBytes()) > config.journalBytes * checkpointFiles) {

@@ -50,6 +50,7 @@ export const faultTable = {
   unavailable: row(503, grpc.UNAVAILABLE, "A part that is needed does not answer", true),
   logs_unavailable: row(503, grpc.UNAVAILABLE, "The node that has the output is away", true),
   timeout: row(504, grpc.DEADLINE_EXCEEDED, "It took too long", true),
+  quota_exceeded: row(507, grpc.RESOURCE_EXHAUSTED, "The bucket's quota is reached"),
   store_full: row(507, grpc.RESOURCE_EXHAUSTED, "The store has no room left"),
 } as const satisfies Record<string, Row>;
 

@@ -34,6 +34,41 @@ export const storeGrpc: Cases = {
     const { buckets } = await store(world, "ListBuckets", {});
     expect((buckets as Json[]).map(({ name }) => name)).toContain("contract");
   },
+  "ObjectStore/GetBucketUsage": async ({ world }) => {
+    await store(world, "CreateBucket", { name: "usage" });
+    await world.upload("store", "ObjectStore/PutObject", [
+      { header: { bucket: "usage", key: "a" } },
+      { data: Buffer.from("hello").toString("base64") },
+    ]);
+    expect(await store(world, "GetBucketUsage", { bucket: "usage" })).toEqual({
+      objects: "1",
+      sizeBytes: "5",
+    });
+  },
+  "ObjectStore/SetBucketRules": async ({ world }) => {
+    await store(world, "CreateBucket", { name: "ruled" });
+    const rules = { maxBytes: "3", maxObjects: "9", expiry: [{ prefix: "a/", afterMs: "1000" }] };
+    expect(await store(world, "SetBucketRules", { bucket: "ruled", rules })).toEqual(rules);
+    const put = world.upload("store", "ObjectStore/PutObject", [
+      { header: { bucket: "ruled", key: "a" } },
+      { data: Buffer.from("hello").toString("base64") },
+    ]);
+    expect(await put.catch((error: unknown) => error)).toMatchObject({ code: "quota_exceeded" });
+  },
+  "ObjectStore/GetBucketRules": async ({ world }) => {
+    await store(world, "CreateBucket", { name: "rules-read" });
+    expect(await store(world, "GetBucketRules", { bucket: "rules-read" })).toEqual({});
+    const rules = { maxObjects: "0" };
+    await store(world, "SetBucketRules", { bucket: "rules-read", rules });
+    expect(await store(world, "GetBucketRules", { bucket: "rules-read" })).toEqual(rules);
+  },
+  "ObjectStore/DeleteBucketRules": async ({ world }) => {
+    const bucket = "rules-gone";
+    await store(world, "CreateBucket", { name: bucket });
+    await store(world, "SetBucketRules", { bucket, rules: { maxObjects: "0" } });
+    for (const _ of ["first", "again"]) await store(world, "DeleteBucketRules", { bucket });
+    expect(await store(world, "GetBucketRules", { bucket })).toEqual({});
+  },
   "ObjectStore/PutObject": async ({ world }) => {
     expect(await put(world, "put", "hello")).toMatchObject({ bucket: "contract", sizeBytes: "5" });
   },

@@ -57,6 +57,44 @@ export const storeRest: Cases = {
       code: "bucket_not_found",
     });
   },
+  "GET /v1/buckets/{bucket}/usage": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "hello");
+    const usage = await world.ok("store", "GET /v1/buckets/{bucket}/usage", { path: { bucket } });
+    expect(usage).toEqual({ objects: 1, sizeBytes: 5 });
+  },
+  "PUT /v1/buckets/{bucket}/rules": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "hello");
+    const body = { maxBytes: 8, expiry: [{ prefix: "tmp/", afterMs: 1_000 }] };
+    const call = { path: { bucket }, body };
+    expect(await world.ok("store", "PUT /v1/buckets/{bucket}/rules", call)).toEqual(body);
+    const put = { path: { bucket, key: "b" }, body: "more" };
+    expect(
+      await world.problem("store", "PUT /v1/buckets/{bucket}/objects/{key}", put),
+    ).toMatchObject({ code: "quota_exceeded", status: 507 });
+    const wrong = { path: { bucket }, body: { expiry: [{ prefix: "a\0", afterMs: 1 }] } };
+    expect(await world.problem("store", "PUT /v1/buckets/{bucket}/rules", wrong)).toMatchObject({
+      code: "invalid_argument",
+      field: "expiry.0.prefix",
+    });
+  },
+  "GET /v1/buckets/{bucket}/rules": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "hello");
+    const path = { bucket };
+    expect(await world.ok("store", "GET /v1/buckets/{bucket}/rules", { path })).toEqual({});
+    await world.ok("store", "PUT /v1/buckets/{bucket}/rules", { path, body: { maxObjects: 3 } });
+    expect(await world.ok("store", "GET /v1/buckets/{bucket}/rules", { path })).toEqual({
+      maxObjects: 3,
+    });
+  },
+  "DELETE /v1/buckets/{bucket}/rules": async ({ world }) => {
+    const { bucket } = await bucketWith(world, "hello");
+    const path = { bucket };
+    await world.ok("store", "PUT /v1/buckets/{bucket}/rules", { path, body: { maxObjects: 3 } });
+    for (const _ of ["first", "again"]) {
+      await world.ok("store", "DELETE /v1/buckets/{bucket}/rules", { path }, 204);
+    }
+    expect(await world.ok("store", "GET /v1/buckets/{bucket}/rules", { path })).toEqual({});
+  },
   "PUT /v1/buckets/{bucket}/objects/{key}": async ({ world }) => {
     const { object } = await bucketWith(world, "hello");
     expect(object).toMatchObject({

@@ -1,16 +1,28 @@
 /** Buckets: a hash of names; what is in a bucket belongs to the objects. */
+import { check } from "@spear/shared/check.ts";
 import type { Clock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
-import { checkBucketName } from "../objects/names.ts";
+import { checkBucketName, checkKeyPart } from "../objects/names.ts";
 import { bucketNotFound, changeScript, type StoreScripts } from "../objects/scripts.ts";
 import createLua from "./create.lua" with { type: "text" };
 import removeLua from "./remove.lua" with { type: "text" };
-import type { Bucket } from "./schema.ts";
+import rulesLua from "./rules.lua" with { type: "text" };
+import { bucketRulesSchema } from "./schema.ts";
+import type { Bucket, BucketRules, BucketUsage, GivenRules } from "./schema.ts";
 
 export const bucketScripts = {
   create: changeScript("bucket_create", 0, createLua),
   remove: changeScript("bucket_remove", 1, removeLua),
+  rules: changeScript("bucket_rules", 0, rulesLua),
 };
+
+/** A bucket's entry in Redis: when it was made, and the JSON of its rules if it has some. */
+export function bucketOfEntry(entry: string): { createdAtMs: number; rules: string } {
+  const at = entry.indexOf(" ");
+  return at < 0
+    ? { createdAtMs: Number(entry), rules: "" }
+    : { createdAtMs: Number(entry.slice(0, at)), rules: entry.slice(at + 1) };
+}
 
 export class Buckets {
   readonly #scripts: StoreScripts;
@@ -38,11 +50,54 @@ export class Buckets {
 
   /** Errors: `bucket_not_found`. */
   async get(name: string): Promise<Bucket> {
+    return { name, createdAtMs: (await this.#entry(name)).createdAtMs };
+  }
+
+  async #entry(name: string) {
     checkBucketName(name);
     const { redis, keys } = this.#scripts;
-    const createdAtMs = await this.#scripts.call(redis.hget(keys.buckets, name));
-    if (createdAtMs === null) throw bucketNotFound(name);
-    return { name, createdAtMs: Number(createdAtMs) };
+    const entry = await this.#scripts.call(redis.hget(keys.buckets, name));
+    if (entry === null) throw bucketNotFound(name);
+    return bucketOfEntry(entry);
+  }
+
+  /** A bucket's rules; empty if it has none. Errors: `bucket_not_found`. */
+  async rules(name: string): Promise<BucketRules> {
+    const { rules } = await this.#entry(name);
+    return rules === "" ? {} : (JSON.parse(rules) as BucketRules);
+  }
+
+  /**
+   * Gives a bucket these rules instead of those it has. A quota that is passed
+   * already refuses what would make the bucket larger.
+   * Errors: `invalid_argument`, `bucket_not_found`.
+   */
+  async setRules(name: string, rules: GivenRules): Promise<BucketRules> {
+    checkBucketName(name);
+    check(bucketRulesSchema, rules, "");
+    for (const [index, { prefix }] of (rules.expiry ?? []).entries()) {
+      checkKeyPart(prefix, `expiry.${index}.prefix`);
+    }
+    const { maxBytes, maxObjects, expiry = [] } = rules;
+    const kept = {
+      ...(maxBytes === undefined ? {} : { maxBytes }),
+      ...(maxObjects === undefined ? {} : { maxObjects }),
+      ...(expiry.length === 0 ? {} : { expiry }),
+    };
+    const text = Object.keys(kept).length === 0 ? "" : JSON.stringify(kept);
+    const { status } = await this.#scripts.change(bucketScripts.rules, [], [name, text]);
+    if (status !== "ok") throw bucketNotFound(name);
+    return kept;
+  }
+
+  /** What a bucket holds. Errors: `bucket_not_found`. */
+  async usage(name: string): Promise<BucketUsage> {
+    await this.#entry(name);
+    const { redis, keys } = this.#scripts;
+    const [objects, bytes] = await this.#scripts.call(
+      Promise.all([redis.zcard(keys.names(name)), redis.hget(keys.usage, name)]),
+    );
+    return { objects, sizeBytes: Number(bytes ?? 0) };
   }
 
   /** Removes an empty bucket. Errors: `bucket_not_found`, `bucket_not_empty`. */
@@ -68,7 +123,7 @@ export class Buckets {
     const all = await this.#scripts.call(redis.hgetall(keys.buckets));
     return Object.entries(all)
       .filter(([name]) => !name.startsWith("."))
-      .map(([name, createdAtMs]) => ({ name, createdAtMs: Number(createdAtMs) }))
+      .map(([name, entry]) => ({ name, createdAtMs: bucketOfEntry(entry).createdAtMs }))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 }

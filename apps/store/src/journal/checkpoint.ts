@@ -6,11 +6,12 @@
  */
 import type { StoreScripts } from "../objects/scripts.ts";
 import { ObjectIndex } from "../objects/redis.ts";
+import { bucketOfEntry } from "../buckets/buckets.ts";
+import { nameOfMember } from "../objects/member.ts";
 import { decodeRecord } from "../objects/record.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
 
 const page = 500;
-const tailOfName = 23;
 const idBytes = 16;
 const pinnedFlag = 1;
 const flagsAt = 4;
@@ -47,8 +48,10 @@ async function* entries(
   buckets: Record<string, string>,
   nowMs: number,
 ): AsyncGenerator<JournalEntry> {
-  for (const [bucket, now] of Object.entries(buckets)) {
-    yield entry(generation, { op: "bucket", bucket, now });
+  for (const [bucket, text] of Object.entries(buckets)) {
+    const { createdAtMs, rules } = bucketOfEntry(text);
+    yield entry(generation, { op: "bucket", bucket, now: createdAtMs });
+    if (rules !== "") yield entry(generation, { op: "rules", bucket, rules });
   }
   yield* objects(scripts, generation, nowMs);
   for (const bucket of Object.keys(buckets)) yield* names(scripts, bucket, nowMs);
@@ -90,15 +93,12 @@ async function* names(scripts: StoreScripts, bucket: string, now: number) {
       redis.zrangeBuffer(keys.names(bucket), start, "+", "BYLEX", "LIMIT", 0, page),
     );
     for (const member of members) {
-      const tail = member.length - tailOfName;
-      const source = member.subarray(tail + 1, tail + 1 + idBytes);
-      const key = member.subarray(0, tail);
-      const generation = member.readUIntBE(tail + 1 + idBytes, 6);
+      const { key, id: source, generation } = nameOfMember(member);
       yield entry(generation, { op: "copy", bucket, key, source, now });
     }
     const last = members.at(-1);
     if (last === undefined || members.length < page) return;
-    start = `[${last.subarray(0, last.length - tailOfName).toString()}\u0001`;
+    start = `[${nameOfMember(last).key}\u0001`;
   }
 }
 

@@ -29,6 +29,9 @@ export async function replay(scripts: StoreScripts, record: JournalRecord): Prom
     case "unbucket":
       await scripts.replay(bucketScripts.remove, [names()], generation, [value("bucket")]);
       return;
+    case "rules":
+      await scripts.replay(bucketScripts.rules, [], generation, ["bucket", "rules"].map(value));
+      return;
     case "put":
       await scripts.replay(objectScripts.commit, [names()], generation, [
         ...["bucket", "key", "id", "record", "locations", "now"].map(value),

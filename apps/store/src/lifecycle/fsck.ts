@@ -10,11 +10,10 @@ import { blobName, hashBytes, placeInSegment } from "../chunks/chunk.ts";
 import type { Blobs } from "../chunks/blobs.ts";
 import type { Segments } from "../chunks/segments.ts";
 import { decodeRecord, unpackId, type ObjectRecord } from "../objects/record.ts";
+import { nameOfMember } from "../objects/member.ts";
 import type { StoreScripts } from "../objects/scripts.ts";
 
 const page = 1_000;
-const idBytes = 16;
-const tailOfName = 23;
 const flagsAt = 4;
 const unkeptFlags = 3;
 
@@ -27,7 +26,8 @@ export type FindingKind =
   | "name_dangling"
   | "object_names"
   | "object_keepers"
-  | "object_doomed";
+  | "object_doomed"
+  | "bucket_usage";
 
 export interface Finding {
   readonly kind: FindingKind;
@@ -60,8 +60,8 @@ export class Fsck {
   readonly #nowMs: number;
   readonly #findings: Finding[] = [];
   readonly #needed = new Map<string, ChunkState>();
-  /** Names that were found, by object. */
-  readonly #named = new Map<string, { bucket: string; key: string; count: number }>();
+  /** How many names were found, by object. */
+  readonly #named = new Map<string, number>();
 
   constructor(deps: {
     scripts: StoreScripts;
@@ -100,22 +100,45 @@ export class Fsck {
   async #checkNames(): Promise<void> {
     const { redis, keys } = this.#scripts;
     for (const bucket of await this.#scripts.call(redis.hkeys(keys.buckets))) {
-      for await (const [member] of this.#zscan(keys.names(bucket))) {
-        const tail = member.length - tailOfName;
-        const key = member.subarray(0, tail).toString();
-        const id = member.subarray(tail + 1, tail + 1 + idBytes);
-        if ((await this.#scripts.call(redis.hexists(keys.objects, id))) === 0) {
-          await this.#found("name_dangling", `${bucket}/${key}`, "names no object", () =>
-            redis.zrem(keys.names(bucket), member),
-          );
-          continue;
-        }
-        const hex = id.toString("hex");
-        const known = this.#named.get(hex);
-        if (known === undefined) this.#named.set(hex, { bucket, key, count: 1 });
-        else known.count++;
+      let bytes = 0;
+      for await (const members of this.#pages((cursor) =>
+        redis.zscanBuffer(keys.names(bucket), cursor, "COUNT", page),
+      )) {
+        bytes += await this.#checkPage(
+          bucket,
+          members.map(([member]) => member),
+        );
       }
+      const counted = Number((await this.#scripts.call(redis.hget(keys.usage, bucket))) ?? 0);
+      if (counted === bytes) continue;
+      await this.#found("bucket_usage", bucket, `counts ${counted} bytes of ${bytes}`, () =>
+        redis.hset(keys.usage, bucket, bytes),
+      );
     }
+  }
+
+  /** Checks names of a bucket. Returns the bytes that they point at. */
+  async #checkPage(bucket: string, members: readonly Buffer[]): Promise<number> {
+    const { redis, keys } = this.#scripts;
+    if (members.length === 0) return 0;
+    const names = members.map(nameOfMember);
+    const records = await this.#scripts.call(
+      redis.hmgetBuffer(keys.objects, ...names.map(({ id }) => id)),
+    );
+    let bytes = 0;
+    for (const [index, { key, id }] of names.entries()) {
+      const record = records[index] ?? null;
+      if (record === null) {
+        await this.#found("name_dangling", `${bucket}/${key}`, "names no object", () =>
+          redis.zrem(keys.names(bucket), members[index] as Buffer),
+        );
+        continue;
+      }
+      bytes += decodeRecord(record).sizeBytes;
+      const hex = id.toString("hex");
+      this.#named.set(hex, (this.#named.get(hex) ?? 0) + 1);
+    }
+    return bytes;
   }
 
   async #checkObjects(): Promise<number> {
@@ -144,7 +167,7 @@ export class Fsck {
   async #checkKeepers(id: Buffer, bytes: Buffer, record: ObjectRecord): Promise<void> {
     const { redis, keys } = this.#scripts;
     const subject = unpackId(id);
-    const named = this.#named.get(id.toString("hex"))?.count ?? 0;
+    const named = this.#named.get(id.toString("hex")) ?? 0;
     const refs = await this.#scripts.call(
       redis.zlexcount(keys.refs, lexBound(id), lexBound(id, 0xff)),
     );
@@ -265,12 +288,21 @@ export class Fsck {
   async *#scan(
     next: (cursor: string) => Promise<[Buffer, Buffer[]]>,
   ): AsyncGenerator<[Buffer, Buffer]> {
+    for await (const pairs of this.#pages(next)) yield* pairs;
+  }
+
+  /** What a scan gives, in pairs of a member and its value or score. */
+  async *#pages(
+    next: (cursor: string) => Promise<[Buffer, Buffer[]]>,
+  ): AsyncGenerator<[Buffer, Buffer][]> {
     let cursor = "0";
     do {
       const [following, flat] = await this.#scripts.call(next(cursor));
+      const pairs: [Buffer, Buffer][] = [];
       for (let at = 0; at + 1 < flat.length; at += 2) {
-        yield [flat[at] as Buffer, flat[at + 1] as Buffer];
+        pairs.push([flat[at] as Buffer, flat[at + 1] as Buffer]);
       }
+      yield pairs;
       cursor = following.toString();
     } while (cursor !== "0");
   }

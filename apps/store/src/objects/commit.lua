@@ -2,19 +2,22 @@
 -- record, the name, the generation and the event; all or nothing.
 -- Doing it again for the same id changes nothing and answers the same.
 --
--- KEYS: the store's; 13 names of the bucket
+-- KEYS: the store's; 14 names of the bucket
 -- ARGV: 1 guard  2 bucket  3 key  4 id  5 record with no name  6 locations of its chunks
 --       7 now (ms)  8 if_match  9 if_absent ("1" or "")  10 if_generation
 -- Returns: {"ok", generation, surplus…} where surplus are the indexes of chunks
---          that were stored already; or {"bucket_not_found"}; or {"precondition", what}.
-local names, bucket, key, id, now = KEYS[13], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
+--          that were stored already; or {"bucket_not_found"}; or {"precondition", what}, {"quota", which}.
+local names, bucket, key, id, now = KEYS[14], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 
-if redis.call("HEXISTS", buckets, bucket) == 0 then return { "bucket_not_found" } end
+local entry = redis.call("HGET", buckets, bucket)
+if not entry then return { "bucket_not_found" } end
 local member, current, current_generation = lookup(names, key)
 local stored = redis.call("HGET", objects, id)
 if stored and live then return { "ok", current == id and current_generation or 0 } end
 local wrong = condition_fault(current, current_generation, ARGV[8], ARGV[9], ARGV[10])
 if wrong then return { "precondition", wrong } end
+local over = live and quota_fault(entry, names, bucket, current, parse(ARGV[5]).size)
+if over then return { "quota", over } end
 
 local generation = change("op", "put", "bucket", bucket, "key", key, "id", id, "record", ARGV[5],
   "locations", ARGV[6], "now", now)

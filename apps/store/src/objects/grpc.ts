@@ -16,6 +16,7 @@ import { Handlers, type GrpcService } from "@spear/shared/grpc/handlers.ts";
 import { parseId, type ObjectId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Buckets } from "../buckets/buckets.ts";
+import type { BucketRules } from "../buckets/schema.ts";
 import type { Body } from "../chunks/chunks.ts";
 import type { Lifecycle } from "../lifecycle/lifecycle.ts";
 import type { CopyRequest, Objects, PutRequest } from "./objects.ts";
@@ -74,6 +75,11 @@ function copyRequest(request: CopyObjectRequest): CopyRequest {
   };
 }
 
+/** Rules as the wire has them: no list is an empty one. */
+function wireRules({ expiry = [], ...quota }: BucketRules) {
+  return { ...quota, expiry };
+}
+
 /** The data messages behind the header. */
 async function* dataOf(messages: AsyncIterator<PutObjectRequest>): Body & AsyncGenerator<Buffer> {
   for (;;) {
@@ -105,6 +111,15 @@ export function objectStoreService(services: {
       return {};
     }),
     listBuckets: handlers.unary(async () => ({ buckets: await buckets.list() })),
+    getBucketUsage: handlers.unary(({ bucket }) => buckets.usage(bucket)),
+    getBucketRules: handlers.unary(async ({ bucket }) => wireRules(await buckets.rules(bucket))),
+    setBucketRules: handlers.unary(async ({ bucket, rules }) =>
+      wireRules(await buckets.setRules(bucket, rules ?? {})),
+    ),
+    deleteBucketRules: handlers.unary(async ({ bucket }) => {
+      await buckets.setRules(bucket, {});
+      return {};
+    }),
     putObject: handlers.clientStream(async (requests, { signal }) => {
       const messages = requests[Symbol.asyncIterator]();
       const first = await messages.next();

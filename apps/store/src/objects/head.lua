@@ -1,6 +1,6 @@
 -- Finds an object by its name or its id.
 --
--- KEYS: the store's; 13 names of the bucket
+-- KEYS: the store's; 14 names of the bucket
 -- ARGV: 1 bucket  2 key  3 id or ""  4 "1" to have its chunks
 -- Returns: {"ok", id, generation, record, refs, location of the chunk if it has just one};
 --          or {"bucket_not_found"}, {"object_not_found"}.
@@ -9,7 +9,7 @@ local named = id == ""
 if named then
   if redis.call("HEXISTS", buckets, ARGV[1]) == 0 then return { "bucket_not_found" } end
   local _
-  _, id, generation = lookup(KEYS[13], ARGV[2])
+  _, id, generation = lookup(KEYS[14], ARGV[2])
 end
 local stored = id and redis.call("HGET", objects, id)
 if not stored then return { "object_not_found" } end

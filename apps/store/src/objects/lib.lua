@@ -5,9 +5,11 @@
 -- sorted set of names is: key, NUL, id (16 bytes), generation (u48). Keys hold
 -- no NUL, so members sort as their keys do. A chunk's entry is: uses (u32),
 -- location (9 bytes, a kind and eight more). Uses are never 0: an entry that
--- would reach 0 is removed and its blob condemned.
-local generation_key, buckets, objects, chunks, aliases, doomed, events, refs, expiries, condemned, segments, fences =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+-- would reach 0 is removed and its blob condemned. A bucket's entry is when it
+-- was made, and behind a blank the JSON of its rules if it has some.
+local generation_key, buckets, objects, chunks, aliases, doomed, events, refs, expiries, condemned, segments, fences, usage =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12],
+  KEYS[13]
 
 local FLAG_PINNED, FLAG_REFS = 1, 2
 local IN_SEGMENT = 1
@@ -76,6 +78,7 @@ local function add_name(names, id, r, bucket, key, generation)
     redis.call("ZADD", aliases, 0, alias(id, bucket, key))
   end
   r.names = r.names + 1
+  redis.call("HINCRBY", usage, bucket, r.size)
   redis.call("ZADD", names, 0, key .. "\0" .. id .. struct.pack(">I6", generation))
 end
 
@@ -85,6 +88,7 @@ local function drop_name(names, member, id, bucket, key, now)
   local stored = redis.call("HGET", objects, id)
   if not stored then return end
   local r = parse(stored)
+  redis.call("HINCRBY", usage, bucket, -r.size)
   r.names = r.names - 1
   if r.bucket == bucket and r.key == key then
     r.bucket, r.key = "", ""
@@ -108,6 +112,21 @@ local function condition_fault(id, generation, if_match, if_absent, if_generatio
     if not id then return "absent" end
     if etag_of(parse(redis.call("HGET", objects, id))) ~= if_match then return "etag" end
   end
+  return nil
+end
+
+-- The quota that the bucket with this entry would break if a name pointed at
+-- `size` bytes instead of at `current`: "objects" or "bytes"; nil if none.
+-- What makes a bucket no larger is never refused.
+local function quota_fault(entry, names, bucket, current, size)
+  local at = string.find(entry, " ", 1, true)
+  if not at then return nil end
+  local rules = cjson.decode(string.sub(entry, at + 1))
+  if rules.maxObjects and not current and redis.call("ZCARD", names) >= rules.maxObjects then return "objects" end
+  if not rules.maxBytes then return nil end
+  local stored = current and redis.call("HGET", objects, current)
+  local more = size - (stored and parse(stored).size or 0)
+  if more > 0 and tonumber(redis.call("HGET", usage, bucket) or 0) + more > rules.maxBytes then return "bytes" end
   return nil
 end
 

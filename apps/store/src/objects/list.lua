@@ -1,6 +1,6 @@
 -- One page of a bucket, in the order of the keys' bytes.
 --
--- KEYS: the store's; 13 names of the bucket
+-- KEYS: the store's; 14 names of the bucket
 -- ARGV: 1 bucket  2 prefix  3 delimiter  4 page size  5 where to start (a bound that is included)
 --       6 the key that the listing starts behind, or ""; a prefix of it is not behind it
 -- Returns: {"ok", next start or "", flat list of (kind, …)}: "o", id, generation, record without
@@ -15,7 +15,7 @@ if ARGV[5] ~= "" then start = "[" .. ARGV[5] end
 local out, count = {}, 0
 local batch = delimiter == "" and size + 1 or 16
 while true do
-  local members = redis.call("ZRANGE", KEYS[13], start, stop, "BYLEX", "LIMIT", 0, batch)
+  local members = redis.call("ZRANGE", KEYS[14], start, stop, "BYLEX", "LIMIT", 0, batch)
   local skipped = false
   for _, member in ipairs(members) do
     local key = string.sub(member, 1, -24)

@@ -5,7 +5,7 @@
  * last, and every chunk of it is verified before a byte leaves (O2).
  */
 import type { Clock } from "@spear/shared/clock.ts";
-import { Fault } from "@spear/shared/fault.ts";
+import { Fault, type FaultCode } from "@spear/shared/fault.ts";
 import type { IdSource, ObjectId } from "@spear/shared/ids.ts";
 import type { Buckets } from "../buckets/buckets.ts";
 import type { Body, Chunks, ChunkSlice } from "../chunks/chunks.ts";
@@ -21,6 +21,12 @@ import type { ObjectName, StoredObject, WriteCondition } from "./schema.ts";
 const locateWindow = 64;
 /** Most keys of one bulk delete. */
 const mostKeys = 1_000;
+/** Faults of a commit that say that it never happens. */
+const refusals: ReadonlySet<FaultCode> = new Set([
+  "precondition_failed",
+  "bucket_not_found",
+  "quota_exceeded",
+]);
 
 export interface PutRequest extends ObjectName {
   contentType?: string | undefined;
@@ -125,7 +131,7 @@ export class Objects {
   /**
    * Stores an object whole, or leaves nothing. Errors: `invalid_argument`,
    * `bucket_not_found`, `checksum_mismatch`, `precondition_failed`,
-   * `payload_too_large`, `store_full`, and what the body throws.
+   * `payload_too_large`, `store_full`, `quota_exceeded`, and what the body throws.
    */
   async put(request: PutRequest, body: Body, signal: AbortSignal): Promise<StoredObject> {
     checkKey(request.key);
@@ -186,7 +192,7 @@ export class Objects {
       // Only a refusal says that nothing will ever name the chunks; after a
       // broken connection the commit may stand, and a sweep decides later.
       const { code } = Fault.from(error);
-      if (code === "precondition_failed" || code === "bucket_not_found") {
+      if (refusals.has(code)) {
         await this.#chunks.discard(ingested.chunks);
       }
       throw error;
@@ -318,7 +324,7 @@ export class Objects {
 
   /**
    * Gives an object another name; no bytes move.
-   * Errors: `bucket_not_found`, `object_not_found`, `precondition_failed`.
+   * Errors: `bucket_not_found`, `object_not_found`, `precondition_failed`, `quota_exceeded`.
    */
   async copy(request: CopyRequest): Promise<StoredObject> {
     const name = { bucket: checkBucketName(request.bucket), key: checkKey(request.key) };

@@ -29,6 +29,7 @@ export function storeKeys(keys: Keys) {
     condemned: keys.store("condemned"),
     segments: keys.store("segments"),
     fences: keys.store("fences"),
+    usage: keys.store("usage"),
     uploads: keys.store("uploads"),
     names: (bucket: string) => keys.store("names", bucket),
     lock: (what: string) => keys.store("lock", what),
@@ -51,10 +52,11 @@ function commonKeys(k: StoreKeys): string[] {
     k.condemned,
     k.segments,
     k.fences,
+    k.usage,
   ];
 }
 
-const commonCount = 12;
+const commonCount = 13;
 
 /** A script that changes nothing, with `extra` keys behind the common ones. */
 export function readScript(name: string, extra: number, lua: string): Script<Answer> {
@@ -70,6 +72,11 @@ export interface Outcome {
   readonly status: string;
   readonly rest: readonly unknown[];
 }
+
+const broken: Readonly<Record<string, string>> = {
+  objects: "the bucket has as many objects as its quota allows",
+  bytes: "the bucket would hold more bytes than its quota allows",
+};
 
 const unmet: Readonly<Record<string, string>> = {
   exists: "the key exists already",
@@ -104,7 +111,7 @@ export class StoreScripts {
 
   /**
    * Runs a script that changes something, and waits until the journal has it.
-   * Errors: `precondition_failed`; `unavailable` leaves open whether it happened.
+   * Errors: `precondition_failed`, `quota_exceeded`; `unavailable` leaves open whether it happened.
    */
   async change(script: Script<Answer>, extra: string[], args: Argument[]): Promise<Outcome> {
     const outcome = await this.read(script, extra, [`e${this.epoch}`, ...args]);
@@ -114,6 +121,12 @@ export class StoreScripts {
     if (outcome.status === "precondition") {
       const [what] = outcome.rest;
       throw new Fault("precondition_failed", unmet[String(what)] ?? "a condition does not hold");
+    }
+    if (outcome.status === "quota") {
+      throw new Fault("quota_exceeded", broken[String(outcome.rest[0])] ?? "a quota is reached", {
+        field: "bucket",
+        help: "delete objects, or give the bucket a larger quota",
+      });
     }
     const [generation] = outcome.rest;
     if (outcome.status === "ok" && typeof generation === "number" && generation > 0) {

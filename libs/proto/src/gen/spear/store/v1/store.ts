@@ -100,6 +100,66 @@ export interface ListBucketsResponse {
   buckets: Bucket[];
 }
 
+/** What a bucket holds. */
+export interface BucketUsage {
+  /** Names in the bucket. */
+  objects: number;
+  /** Bytes of what they point at. */
+  sizeBytes: number;
+}
+
+/** When names go by themselves. */
+export interface ExpiryRule {
+  /** Of the keys that it is about; empty: all. */
+  prefix: string;
+  /** Names go this long after their object was stored, in milliseconds. */
+  afterMs: number;
+}
+
+/** Rules of a bucket. */
+export interface BucketRules {
+  /** Quota of bytes, of all names together; absent: none. */
+  maxBytes?:
+    | number
+    | undefined;
+  /** Quota of names; absent: none. */
+  maxObjects?:
+    | number
+    | undefined;
+  /** When names go by themselves, at most 100 rules; the earliest counts. */
+  expiry: ExpiryRule[];
+}
+
+/** See ObjectStore.GetBucketUsage. */
+export interface GetBucketUsageRequest {
+  /** Bucket. */
+  bucket: string;
+}
+
+/** See ObjectStore.GetBucketRules. */
+export interface GetBucketRulesRequest {
+  /** Bucket. */
+  bucket: string;
+}
+
+/** See ObjectStore.SetBucketRules. */
+export interface SetBucketRulesRequest {
+  /** Bucket. */
+  bucket: string;
+  /** Its rules from now on; absent or empty: none. */
+  rules?: BucketRules | undefined;
+}
+
+/** See ObjectStore.DeleteBucketRules. */
+export interface DeleteBucketRulesRequest {
+  /** Bucket. */
+  bucket: string;
+}
+
+/** See ObjectStore.DeleteBucketRules. */
+export interface DeleteBucketRulesResponse {
+}
+
 /** Conditions of a write; all that are set must hold. */
 export interface WriteCondition {
   /** The name must point at this ETag. */
@@ -1153,6 +1213,633 @@ export const ListBucketsResponse: MessageFns<ListBucketsResponse> = {
   fromPartial<I extends Exact<DeepPartial<ListBucketsResponse>, I>>(object: I): ListBucketsResponse {
     const message = createBaseListBucketsResponse();
     message.buckets = object.buckets?.map((e) => Bucket.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBucketUsage(): BucketUsage {
+  return { objects: 0, sizeBytes: 0 };
+}
+
+export const BucketUsage: MessageFns<BucketUsage> = {
+  encode(message: BucketUsage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.objects !== 0) {
+      writer.uint32(8).int64(message.objects);
+    }
+    if (message.sizeBytes !== 0) {
+      writer.uint32(16).int64(message.sizeBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BucketUsage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBucketUsage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.objects = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sizeBytes = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BucketUsage {
+    return {
+      objects: isSet(object.objects) ? globalThis.Number(object.objects) : 0,
+      sizeBytes: isSet(object.sizeBytes)
+        ? globalThis.Number(object.sizeBytes)
+        : isSet(object.size_bytes)
+        ? globalThis.Number(object.size_bytes)
+        : 0,
+    };
+  },
+
+  toJSON(message: BucketUsage): unknown {
+    const obj: any = {};
+    if (message.objects !== 0) {
+      obj.objects = Math.round(message.objects);
+    }
+    if (message.sizeBytes !== 0) {
+      obj.sizeBytes = Math.round(message.sizeBytes);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<BucketUsage>, I>>(base?: I): BucketUsage {
+    return BucketUsage.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BucketUsage>, I>>(object: I): BucketUsage {
+    const message = createBaseBucketUsage();
+    message.objects = object.objects ?? 0;
+    message.sizeBytes = object.sizeBytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseExpiryRule(): ExpiryRule {
+  return { prefix: "", afterMs: 0 };
+}
+
+export const ExpiryRule: MessageFns<ExpiryRule> = {
+  encode(message: ExpiryRule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.prefix !== "") {
+      writer.uint32(10).string(message.prefix);
+    }
+    if (message.afterMs !== 0) {
+      writer.uint32(16).int64(message.afterMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExpiryRule {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExpiryRule();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.prefix = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.afterMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExpiryRule {
+    return {
+      prefix: isSet(object.prefix) ? globalThis.String(object.prefix) : "",
+      afterMs: isSet(object.afterMs)
+        ? globalThis.Number(object.afterMs)
+        : isSet(object.after_ms)
+        ? globalThis.Number(object.after_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: ExpiryRule): unknown {
+    const obj: any = {};
+    if (message.prefix !== "") {
+      obj.prefix = message.prefix;
+    }
+    if (message.afterMs !== 0) {
+      obj.afterMs = Math.round(message.afterMs);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExpiryRule>, I>>(base?: I): ExpiryRule {
+    return ExpiryRule.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExpiryRule>, I>>(object: I): ExpiryRule {
+    const message = createBaseExpiryRule();
+    message.prefix = object.prefix ?? "";
+    message.afterMs = object.afterMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseBucketRules(): BucketRules {
+  return { maxBytes: undefined, maxObjects: undefined, expiry: [] };
+}
+
+export const BucketRules: MessageFns<BucketRules> = {
+  encode(message: BucketRules, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.maxBytes !== undefined) {
+      writer.uint32(8).int64(message.maxBytes);
+    }
+    if (message.maxObjects !== undefined) {
+      writer.uint32(16).int64(message.maxObjects);
+    }
+    for (const v of message.expiry) {
+      ExpiryRule.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BucketRules {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBucketRules();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.maxBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.maxObjects = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.expiry.push(ExpiryRule.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BucketRules {
+    return {
+      maxBytes: isSet(object.maxBytes)
+        ? globalThis.Number(object.maxBytes)
+        : isSet(object.max_bytes)
+        ? globalThis.Number(object.max_bytes)
+        : undefined,
+      maxObjects: isSet(object.maxObjects)
+        ? globalThis.Number(object.maxObjects)
+        : isSet(object.max_objects)
+        ? globalThis.Number(object.max_objects)
+        : undefined,
+      expiry: globalThis.Array.isArray(object?.expiry) ? object.expiry.map((e: any) => ExpiryRule.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: BucketRules): unknown {
+    const obj: any = {};
+    if (message.maxBytes !== undefined) {
+      obj.maxBytes = Math.round(message.maxBytes);
+    }
+    if (message.maxObjects !== undefined) {
+      obj.maxObjects = Math.round(message.maxObjects);
+    }
+    if (message.expiry?.length) {
+      obj.expiry = message.expiry.map((e) => ExpiryRule.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<BucketRules>, I>>(base?: I): BucketRules {
+    return BucketRules.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BucketRules>, I>>(object: I): BucketRules {
+    const message = createBaseBucketRules();
+    message.maxBytes = object.maxBytes ?? undefined;
+    message.maxObjects = object.maxObjects ?? undefined;
+    message.expiry = object.expiry?.map((e) => ExpiryRule.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseGetBucketUsageRequest(): GetBucketUsageRequest {
+  return { bucket: "" };
+}
+
+export const GetBucketUsageRequest: MessageFns<GetBucketUsageRequest> = {
+  encode(message: GetBucketUsageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== "") {
+      writer.uint32(10).string(message.bucket);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetBucketUsageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetBucketUsageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bucket = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetBucketUsageRequest {
+    return { bucket: isSet(object.bucket) ? globalThis.String(object.bucket) : "" };
+  },
+
+  toJSON(message: GetBucketUsageRequest): unknown {
+    const obj: any = {};
+    if (message.bucket !== "") {
+      obj.bucket = message.bucket;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GetBucketUsageRequest>, I>>(base?: I): GetBucketUsageRequest {
+    return GetBucketUsageRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetBucketUsageRequest>, I>>(object: I): GetBucketUsageRequest {
+    const message = createBaseGetBucketUsageRequest();
+    message.bucket = object.bucket ?? "";
+    return message;
+  },
+};
+
+function createBaseGetBucketRulesRequest(): GetBucketRulesRequest {
+  return { bucket: "" };
+}
+
+export const GetBucketRulesRequest: MessageFns<GetBucketRulesRequest> = {
+  encode(message: GetBucketRulesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== "") {
+      writer.uint32(10).string(message.bucket);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetBucketRulesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetBucketRulesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bucket = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetBucketRulesRequest {
+    return { bucket: isSet(object.bucket) ? globalThis.String(object.bucket) : "" };
+  },
+
+  toJSON(message: GetBucketRulesRequest): unknown {
+    const obj: any = {};
+    if (message.bucket !== "") {
+      obj.bucket = message.bucket;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GetBucketRulesRequest>, I>>(base?: I): GetBucketRulesRequest {
+    return GetBucketRulesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetBucketRulesRequest>, I>>(object: I): GetBucketRulesRequest {
+    const message = createBaseGetBucketRulesRequest();
+    message.bucket = object.bucket ?? "";
+    return message;
+  },
+};
+
+function createBaseSetBucketRulesRequest(): SetBucketRulesRequest {
+  return { bucket: "", rules: undefined };
+}
+
+export const SetBucketRulesRequest: MessageFns<SetBucketRulesRequest> = {
+  encode(message: SetBucketRulesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== "") {
+      writer.uint32(10).string(message.bucket);
+    }
+    if (message.rules !== undefined) {
+      BucketRules.encode(message.rules, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetBucketRulesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetBucketRulesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bucket = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.rules = BucketRules.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SetBucketRulesRequest {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.String(object.bucket) : "",
+      rules: isSet(object.rules) ? BucketRules.fromJSON(object.rules) : undefined,
+    };
+  },
+
+  toJSON(message: SetBucketRulesRequest): unknown {
+    const obj: any = {};
+    if (message.bucket !== "") {
+      obj.bucket = message.bucket;
+    }
+    if (message.rules !== undefined) {
+      obj.rules = BucketRules.toJSON(message.rules);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SetBucketRulesRequest>, I>>(base?: I): SetBucketRulesRequest {
+    return SetBucketRulesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SetBucketRulesRequest>, I>>(object: I): SetBucketRulesRequest {
+    const message = createBaseSetBucketRulesRequest();
+    message.bucket = object.bucket ?? "";
+    message.rules = (object.rules !== undefined && object.rules !== null)
+      ? BucketRules.fromPartial(object.rules)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDeleteBucketRulesRequest(): DeleteBucketRulesRequest {
+  return { bucket: "" };
+}
+
+export const DeleteBucketRulesRequest: MessageFns<DeleteBucketRulesRequest> = {
+  encode(message: DeleteBucketRulesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== "") {
+      writer.uint32(10).string(message.bucket);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteBucketRulesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteBucketRulesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bucket = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteBucketRulesRequest {
+    return { bucket: isSet(object.bucket) ? globalThis.String(object.bucket) : "" };
+  },
+
+  toJSON(message: DeleteBucketRulesRequest): unknown {
+    const obj: any = {};
+    if (message.bucket !== "") {
+      obj.bucket = message.bucket;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeleteBucketRulesRequest>, I>>(base?: I): DeleteBucketRulesRequest {
+    return DeleteBucketRulesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteBucketRulesRequest>, I>>(object: I): DeleteBucketRulesRequest {
+    const message = createBaseDeleteBucketRulesRequest();
+    message.bucket = object.bucket ?? "";
+    return message;
+  },
+};
+
+function createBaseDeleteBucketRulesResponse(): DeleteBucketRulesResponse {
+  return {};
+}
+
+export const DeleteBucketRulesResponse: MessageFns<DeleteBucketRulesResponse> = {
+  encode(_: DeleteBucketRulesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteBucketRulesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteBucketRulesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): DeleteBucketRulesResponse {
+    return {};
+  },
+
+  toJSON(_: DeleteBucketRulesResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeleteBucketRulesResponse>, I>>(base?: I): DeleteBucketRulesResponse {
+    return DeleteBucketRulesResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteBucketRulesResponse>, I>>(_: I): DeleteBucketRulesResponse {
+    const message = createBaseDeleteBucketRulesResponse();
     return message;
   },
 };
@@ -3857,10 +4544,58 @@ export const ObjectStoreService = {
     responseSerialize: (value: ListBucketsResponse): Buffer => Buffer.from(ListBucketsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListBucketsResponse => ListBucketsResponse.decode(value),
   },
+  /** What a bucket holds. Errors: bucket_not_found. */
+  getBucketUsage: {
+    path: "/spear.store.v1.ObjectStore/GetBucketUsage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetBucketUsageRequest): Buffer =>
+      Buffer.from(GetBucketUsageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetBucketUsageRequest => GetBucketUsageRequest.decode(value),
+    responseSerialize: (value: BucketUsage): Buffer => Buffer.from(BucketUsage.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BucketUsage => BucketUsage.decode(value),
+  },
+  /** Quota and expiry of a bucket. Errors: bucket_not_found. */
+  getBucketRules: {
+    path: "/spear.store.v1.ObjectStore/GetBucketRules" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetBucketRulesRequest): Buffer =>
+      Buffer.from(GetBucketRulesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetBucketRulesRequest => GetBucketRulesRequest.decode(value),
+    responseSerialize: (value: BucketRules): Buffer => Buffer.from(BucketRules.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BucketRules => BucketRules.decode(value),
+  },
+  /**
+   * Gives a bucket these rules instead of those it has.
+   * Errors: bucket_not_found, invalid_argument.
+   */
+  setBucketRules: {
+    path: "/spear.store.v1.ObjectStore/SetBucketRules" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SetBucketRulesRequest): Buffer =>
+      Buffer.from(SetBucketRulesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetBucketRulesRequest => SetBucketRulesRequest.decode(value),
+    responseSerialize: (value: BucketRules): Buffer => Buffer.from(BucketRules.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BucketRules => BucketRules.decode(value),
+  },
+  /** Takes a bucket's rules away; idempotent. Errors: bucket_not_found. */
+  deleteBucketRules: {
+    path: "/spear.store.v1.ObjectStore/DeleteBucketRules" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteBucketRulesRequest): Buffer =>
+      Buffer.from(DeleteBucketRulesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteBucketRulesRequest => DeleteBucketRulesRequest.decode(value),
+    responseSerialize: (value: DeleteBucketRulesResponse): Buffer =>
+      Buffer.from(DeleteBucketRulesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteBucketRulesResponse => DeleteBucketRulesResponse.decode(value),
+  },
   /**
    * Stores an object: first a header, then data. It becomes visible whole or
    * not at all. Errors: bucket_not_found, invalid_argument, checksum_mismatch,
-   * precondition_failed, store_full.
+   * precondition_failed, store_full, quota_exceeded.
    */
   putObject: {
     path: "/spear.store.v1.ObjectStore/PutObject" as const,
@@ -3934,7 +4669,8 @@ export const ObjectStoreService = {
   },
   /**
    * Gives an object another name without moving its bytes.
-   * Errors: object_not_found, bucket_not_found, precondition_failed.
+   * Errors: object_not_found, bucket_not_found, precondition_failed,
+   * quota_exceeded.
    */
   copyObject: {
     path: "/spear.store.v1.ObjectStore/CopyObject" as const,
@@ -4006,10 +4742,21 @@ export interface ObjectStoreServer extends UntypedServiceImplementation {
   deleteBucket: handleUnaryCall<DeleteBucketRequest, DeleteBucketResponse>;
   /** Buckets by name. */
   listBuckets: handleUnaryCall<ListBucketsRequest, ListBucketsResponse>;
+  /** What a bucket holds. Errors: bucket_not_found. */
+  getBucketUsage: handleUnaryCall<GetBucketUsageRequest, BucketUsage>;
+  /** Quota and expiry of a bucket. Errors: bucket_not_found. */
+  getBucketRules: handleUnaryCall<GetBucketRulesRequest, BucketRules>;
+  /**
+   * Gives a bucket these rules instead of those it has.
+   * Errors: bucket_not_found, invalid_argument.
+   */
+  setBucketRules: handleUnaryCall<SetBucketRulesRequest, BucketRules>;
+  /** Takes a bucket's rules away; idempotent. Errors: bucket_not_found. */
+  deleteBucketRules: handleUnaryCall<DeleteBucketRulesRequest, DeleteBucketRulesResponse>;
   /**
    * Stores an object: first a header, then data. It becomes visible whole or
    * not at all. Errors: bucket_not_found, invalid_argument, checksum_mismatch,
-   * precondition_failed, store_full.
+   * precondition_failed, store_full, quota_exceeded.
    */
   putObject: handleClientStreamingCall<PutObjectRequest, Object>;
   /**
@@ -4033,7 +4780,8 @@ export interface ObjectStoreServer extends UntypedServiceImplementation {
   deleteObjects: handleUnaryCall<DeleteObjectsRequest, DeleteObjectsResponse>;
   /**
    * Gives an object another name without moving its bytes.
-   * Errors: object_not_found, bucket_not_found, precondition_failed.
+   * Errors: object_not_found, bucket_not_found, precondition_failed,
+   * quota_exceeded.
    */
   copyObject: handleUnaryCall<CopyObjectRequest, Object>;
   /** Keeps an object alive for a holder. Errors: object_not_found. */
@@ -4097,10 +4845,77 @@ export interface ObjectStoreClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListBucketsResponse) => void,
   ): ClientUnaryCall;
+  /** What a bucket holds. Errors: bucket_not_found. */
+  getBucketUsage(
+    request: GetBucketUsageRequest,
+    callback: (error: ServiceError | null, response: BucketUsage) => void,
+  ): ClientUnaryCall;
+  getBucketUsage(
+    request: GetBucketUsageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: BucketUsage) => void,
+  ): ClientUnaryCall;
+  getBucketUsage(
+    request: GetBucketUsageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: BucketUsage) => void,
+  ): ClientUnaryCall;
+  /** Quota and expiry of a bucket. Errors: bucket_not_found. */
+  getBucketRules(
+    request: GetBucketRulesRequest,
+    callback: (error: ServiceError | null, response: BucketRules) => void,
+  ): ClientUnaryCall;
+  getBucketRules(
+    request: GetBucketRulesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: BucketRules) => void,
+  ): ClientUnaryCall;
+  getBucketRules(
+    request: GetBucketRulesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: BucketRules) => void,
+  ): ClientUnaryCall;
+  /**
+   * Gives a bucket these rules instead of those it has.
+   * Errors: bucket_not_found, invalid_argument.
+   */
+  setBucketRules(
+    request: SetBucketRulesRequest,
+    callback: (error: ServiceError | null, response: BucketRules) => void,
+  ): ClientUnaryCall;
+  setBucketRules(
+    request: SetBucketRulesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: BucketRules) => void,
+  ): ClientUnaryCall;
+  setBucketRules(
+    request: SetBucketRulesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: BucketRules) => void,
+  ): ClientUnaryCall;
+  /** Takes a bucket's rules away; idempotent. Errors: bucket_not_found. */
+  deleteBucketRules(
+    request: DeleteBucketRulesRequest,
+    callback: (error: ServiceError | null, response: DeleteBucketRulesResponse) => void,
+  ): ClientUnaryCall;
+  deleteBucketRules(
+    request: DeleteBucketRulesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteBucketRulesResponse) => void,
+  ): ClientUnaryCall;
+  deleteBucketRules(
+    request: DeleteBucketRulesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteBucketRulesResponse) => void,
+  ): ClientUnaryCall;
   /**
    * Stores an object: first a header, then data. It becomes visible whole or
    * not at all. Errors: bucket_not_found, invalid_argument, checksum_mismatch,
-   * precondition_failed, store_full.
+   * precondition_failed, store_full, quota_exceeded.
    */
   putObject(callback: (error: ServiceError | null, response: Object) => void): ClientWritableStream<PutObjectRequest>;
   putObject(
@@ -4198,7 +5013,8 @@ export interface ObjectStoreClient extends Client {
   ): ClientUnaryCall;
   /**
    * Gives an object another name without moving its bytes.
-   * Errors: object_not_found, bucket_not_found, precondition_failed.
+   * Errors: object_not_found, bucket_not_found, precondition_failed,
+   * quota_exceeded.
    */
   copyObject(
     request: CopyObjectRequest,
