@@ -106,6 +106,7 @@ export const spearletConfig = Type.Object(
     ),
     joinToken: Type.String({ default: "", description: "Join token, where SMS asks for one" }),
     moduleCacheBytes: bytes(1024 ** 3, "Wasm modules kept on disk"),
+    objectCacheBytes: bytes(4 * 1024 ** 3, "Objects kept on disk that tasks have used"),
     maxLogsBytes: bytes(1024 ** 3, "Output kept of all ended attempts together"),
     maxLogsAttempts: Type.Integer({
       minimum: 1,

@@ -36,10 +36,11 @@ import { taskRoutes, type TaskHttpDeps } from "./executions/http.ts";
 import { IntakeSwitch } from "./executions/intake.ts";
 import { ModuleCache } from "./executions/modules.ts";
 import { LogStore, parseStream } from "./executions/logs.ts";
-import { StoreClient } from "./executions/objects.ts";
 import { Staging } from "./executions/staging.ts";
 import { LocalSubmits } from "./executions/submit.ts";
 import { Journal } from "./journal.ts";
+import { StoreClient } from "./objects/client.ts";
+import { NodeObjects } from "./objects/objects.ts";
 import { attemptOf } from "./executions/attempt.ts";
 
 const version = "0.1.0";
@@ -113,6 +114,12 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     bytes: config.maxLogsBytes,
   });
   const store = new StoreClient(() => node.storeUrl);
+  const objects = new NodeObjects({
+    store,
+    dir: join(dataDir, "objects"),
+    maxBytes: config.objectCacheBytes,
+    log,
+  });
   const modules = new ModuleCache(join(dataDir, "modules"), config.moduleCacheBytes, store);
   const fetchModule: FetchModule = (object, signal) => modules.fetch(object, signal);
   const made = [...new Set(config.runtimes)].map((runtime) =>
@@ -141,7 +148,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     agents,
     upstream: reports,
     hasEnd: (id) => reports.hasEnd(id),
-    staging: new Staging(store),
+    staging: new Staging(objects),
     logs,
     running,
     nodeId,

@@ -2,7 +2,7 @@
  * Ids: branded strings with a prefix and a time-ordered tail (`task_01J…`), so
  * that the newest sort last and two kinds can't be mixed up.
  */
-import { monotonicFactory } from "ulid";
+import { decodeTime, monotonicFactory } from "ulid";
 import { Fault } from "./fault.ts";
 
 declare const brand: unique symbol;
@@ -51,6 +51,11 @@ export function parseId<K extends IdKind>(kind: K, value: unknown, field: string
     field,
     help: `${kind} ids look like ${kind}_01JD3T1V7Z8Q4N5M6P7R8S9T0A`,
   });
+}
+
+/** When an id was made; milliseconds since 1970. */
+export function timeOfId(id: IdTypes[IdKind]): number {
+  return decodeTime(id.slice(id.indexOf("_") + 1));
 }
 
 /** The job that a single task forms: a job of one with the same tail. */

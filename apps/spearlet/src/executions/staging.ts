@@ -9,7 +9,8 @@ import { Fault } from "@spear/shared/fault.ts";
 import type { OutputObject, TaskSpec } from "@spear/shared/task.ts";
 import { AgentFailure } from "../agents/agent.ts";
 import type { AttemptId } from "./attempt.ts";
-import type { StoreClient } from "./objects.ts";
+import type { NodeObjects } from "../objects/objects.ts";
+import { objectName } from "../objects/schema.ts";
 
 type Input = NonNullable<TaskSpec["inputs"]>[number];
 type Output = NonNullable<TaskSpec["outputs"]>[number];
@@ -19,6 +20,9 @@ const parallel = 4;
 
 /** What a path that the task chose can run into. */
 const pathTrouble = new Set(["EEXIST", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "ELOOP"]);
+
+/** Trouble of this node's disk, whatever is written. */
+const diskTrouble = new Set(["ENOSPC", "EDQUOT", "EIO", "EROFS"]);
 
 /** Runs over all items, some at the same time; results in the order of the items. */
 async function inParallel<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
@@ -34,10 +38,10 @@ async function inParallel<T, R>(items: readonly T[], run: (item: T) => Promise<R
 
 /** The inputs and outputs of this node's attempts. */
 export class Staging {
-  readonly #store: StoreClient;
+  readonly #objects: NodeObjects;
 
-  constructor(store: StoreClient) {
-    this.#store = store;
+  constructor(objects: NodeObjects) {
+    this.#objects = objects;
   }
 
   /**
@@ -53,13 +57,13 @@ export class Staging {
     try {
       // Only regular files and directories are made here, so no link can lead out.
       await mkdir(dirname(target), { recursive: true });
-      await this.#store.download(object, target, signal);
+      await this.#objects.copyTo(objectName(object), target, signal);
     } catch (error) {
       if (error instanceof Fault && error.row.http === 404) {
         throw new AgentFailure("input_missing", `input ${object}: ${error.message}`);
       }
       const { code = "" } = error as NodeJS.ErrnoException;
-      if (!pathTrouble.has(code)) throw error;
+      if (!pathTrouble.has(code)) throw nodeTrouble(error);
       throw new AgentFailure("input_invalid", `input path ${path} can't be made: ${code}`);
     }
   }
@@ -78,19 +82,46 @@ export class Staging {
     const stored = await inParallel(outputs, async (output) => {
       const file = await findOutput(output, workDir);
       if (file === undefined) return undefined;
-      const name = `${stagingBucket}/${id.taskId}/${id.attempt}/${output.path}`;
-      const { id: objectId, sizeBytes } = await this.#store.upload(name, file, signal);
-      return { path: output.path, object: output.object, objectId, sizeBytes };
+      const key = `${id.taskId}/${id.attempt}/${output.path}`;
+      const objectId = await this.#store(key, file, signal);
+      return { path: output.path, object: output.object, objectId, sizeBytes: file.sizeBytes };
     });
     return stored.filter((object) => object !== undefined);
   }
+
+  async #store(key: string, file: OutputFile, signal: AbortSignal): Promise<string> {
+    const request = { bucket: stagingBucket, key, sizeBytes: file.sizeBytes };
+    try {
+      await this.#objects.ensureBucket(stagingBucket, signal);
+      return (await this.#objects.put(request, Bun.file(file.path), signal)).id;
+    } catch (error) {
+      throw nodeTrouble(error);
+    }
+  }
+}
+
+/** A store that is away, or the node's disk: the node is to blame then, not the task. */
+export function nodeTrouble(error: unknown): unknown {
+  const { code = "" } = error as NodeJS.ErrnoException;
+  if (error instanceof Fault && error.code === "unavailable") {
+    const detail = { nodeFault: true, cause: error.cause };
+    return new AgentFailure("store_unavailable", error.message, detail);
+  }
+  if (!diskTrouble.has(code)) return error;
+  const message = `the node's disk does not take the bytes: ${code}`;
+  return new AgentFailure("disk_failed", message, { nodeFault: true, cause: error });
+}
+
+interface OutputFile {
+  path: string;
+  sizeBytes: number;
 }
 
 /** An output that is a regular file reached without symbolic links. */
 async function findOutput(
   { path, optional = false }: Output,
   workDir: string,
-): Promise<{ path: string; sizeBytes: number } | undefined> {
+): Promise<OutputFile | undefined> {
   let at = workDir;
   let stat = await lstat(at);
   for (const part of path.split("/")) {
