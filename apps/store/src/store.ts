@@ -12,6 +12,7 @@ import { Keys } from "@spear/shared/redis/keys.ts";
 import { Buckets } from "./buckets/buckets.ts";
 import { Expiry } from "./buckets/expiry.ts";
 import { Chunks } from "./chunks/chunks.ts";
+import { Hashing } from "./chunks/hashing.ts";
 import { Segments } from "./chunks/segments.ts";
 import { Space } from "./chunks/space.ts";
 import { DiskBlobs } from "./chunks/disk.ts";
@@ -68,6 +69,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   const space = new Space(dataDir, config.reserveBytes);
   const blobs = stack.use(await DiskBlobs.open(dataDir, space));
   const segments = stack.use(await Segments.open(dataDir, space, config.segmentBytes));
+  const hashing = stack.use(new Hashing());
   const keys = storeKeys(new Keys(config.namespace));
   const epoch = await beginEpoch(redis, keys, dataDir);
   const scripts = new StoreScripts(redis, keys, epoch);
@@ -80,7 +82,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   const index = new ObjectIndex(scripts);
   const objects = new Objects({
     index,
-    chunks: new Chunks(blobs, segments, config.bufferBytes, log),
+    chunks: new Chunks(blobs, segments, hashing, config.bufferBytes, log),
     buckets,
     clock,
     ids,

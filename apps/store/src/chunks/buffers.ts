@@ -1,7 +1,8 @@
 /**
  * The memory for chunks on their way: a fixed number of buffers that all clients
  * share. Who finds none waits for one, in order. Nobody may hold one while
- * waiting for another, so that everybody's turn comes.
+ * waiting for another, so that everybody's turn comes. They lie in shared memory,
+ * where the hashing worker sees them too.
  */
 import { chunkBytes } from "./chunk.ts";
 
@@ -41,7 +42,7 @@ export class ChunkBuffers {
     const free = this.#free.pop();
     if (free !== undefined || this.#made >= this.#most) return free;
     this.#made++;
-    return Buffer.allocUnsafeSlow(chunkBytes);
+    return Buffer.from(new SharedArrayBuffer(chunkBytes));
   }
 
   /** Gives back what was taken. */

@@ -10,6 +10,8 @@ import type { Blobs } from "./blobs.ts";
 import { ChunkBuffers } from "./buffers.ts";
 import { blobName, chunkBytes, hashOf, newBlobLocation, placeInSegment } from "./chunk.ts";
 import type { Chunk, PlacedChunk } from "./chunk.ts";
+import type { Hashing, StreamHash } from "./hashing.ts";
+import { release } from "./pieces.ts";
 import type { Segments } from "./segments.ts";
 
 /** Most chunks of one stream that are being written at once. */
@@ -18,9 +20,8 @@ const inFlightPerStream = 4;
 const smallBytes = 64 << 10;
 
 /**
- * Bytes received between two collections of garbage. A socket's buffers are
- * garbage that the runtime hears of late; left to itself it keeps a hundred
- * megabytes of them.
+ * Bytes received between two collections of garbage, of pieces that could not be
+ * released: the runtime hears late of what they hold.
  */
 const collectEveryBytes = 32 << 20;
 /** Largest piece that a reader is handed, in bytes. */
@@ -50,21 +51,22 @@ export interface Ingested {
 /** Makes a chunk durable and says where it lies. */
 type WriteChunk = (hash: Buffer, bytes: Buffer) => Promise<Buffer>;
 
-/** One stream on its way in. */
+/** One stream of more than a small object's bytes on its way in. */
 class Ingest {
   readonly placed: Promise<PlacedChunk>[] = [];
-  readonly sha256 = createHash("sha256");
   bytes = 0;
+  readonly #hash: StreamHash;
   readonly #inFlight = new Set<Promise<unknown>>();
   readonly #byHash = new Map<string, Promise<PlacedChunk>>();
   readonly #write: WriteChunk;
   #failure: { error: unknown } | undefined;
 
-  constructor(write: WriteChunk) {
+  constructor(hash: StreamHash, write: WriteChunk) {
+    this.#hash = hash;
     this.#write = write;
   }
 
-  /** Starts to write a chunk; `done` is called when `bytes` may be reused. */
+  /** Starts to hash and write a chunk; `done` is called when `bytes` may be reused. */
   async add(bytes: Buffer, done: () => void): Promise<void> {
     while (this.#inFlight.size >= inFlightPerStream) await Promise.race(this.#inFlight);
     if (this.#failure !== undefined) {
@@ -72,21 +74,7 @@ class Ingest {
       throw this.#failure.error;
     }
     this.bytes += bytes.byteLength;
-    this.sha256.update(bytes);
-    const hash = hashOf(bytes);
-    const name = hash.toString("base64");
-    let placed = this.#byHash.get(name);
-    if (placed !== undefined) {
-      this.placed.push(placed);
-      done();
-      return;
-    }
-    placed = this.#write(hash, bytes).then((location) => ({
-      hash,
-      bytes: bytes.byteLength,
-      location,
-    }));
-    this.#byHash.set(name, placed);
+    const placed = this.#place(bytes);
     this.placed.push(placed);
     const watched = placed
       .catch((error: unknown) => (this.#failure ??= { error }))
@@ -97,9 +85,32 @@ class Ingest {
     this.#inFlight.add(watched);
   }
 
-  async settle(): Promise<PromiseSettledResult<PlacedChunk>[]> {
-    await Promise.all(this.#inFlight);
-    return Promise.allSettled(this.placed);
+  async #place(bytes: Buffer): Promise<PlacedChunk> {
+    const hash = await this.#hash.update(bytes);
+    const name = hash.toString("base64");
+    let placed = this.#byHash.get(name);
+    if (placed === undefined) {
+      placed = this.#write(hash, bytes).then((location) => ({
+        hash,
+        bytes: bytes.byteLength,
+        location,
+      }));
+      this.#byHash.set(name, placed);
+    }
+    return placed;
+  }
+
+  /** All of it, once it is durable. */
+  async finish(): Promise<Ingested> {
+    const chunks = await Promise.all(this.placed);
+    return { chunks, bytes: this.bytes, sha256: await this.#hash.digest() };
+  }
+
+  /** Gives up; the chunks that were written all the same. */
+  async abandon(): Promise<PlacedChunk[]> {
+    const settled = await Promise.allSettled(this.placed);
+    await this.#hash.digest().catch(() => undefined);
+    return settled.flatMap((one) => (one.status === "fulfilled" ? one.value : []));
   }
 }
 
@@ -108,13 +119,15 @@ export class Chunks {
   readonly #segments: Segments;
   readonly #incoming: ChunkBuffers;
   readonly #outgoing: ChunkBuffers;
+  readonly #hashing: Hashing;
   readonly #log: Log;
   #uncollectedBytes = 0;
 
   /** `bufferBytes`: memory for chunks, once for those coming in and once for those going out. */
-  constructor(blobs: Blobs, segments: Segments, bufferBytes: number, log: Log) {
+  constructor(blobs: Blobs, segments: Segments, hashing: Hashing, bufferBytes: number, log: Log) {
     this.#blobs = blobs;
     this.#segments = segments;
+    this.#hashing = hashing;
     this.#incoming = new ChunkBuffers(bufferBytes);
     this.#outgoing = new ChunkBuffers(bufferBytes);
     this.#log = log;
@@ -126,21 +139,48 @@ export class Chunks {
    * size), `payload_too_large`, `store_full`, and what the stream throws.
    */
   async ingest(body: Body, limits: IngestLimits, signal: AbortSignal): Promise<Ingested> {
-    const ingest = new Ingest((hash, bytes) =>
+    const pieces = this.#pieces(body, limits, signal);
+    try {
+      const first: Uint8Array[] = [];
+      let total = 0;
+      for (;;) {
+        const next = await pieces.next();
+        if (next.done === true) return await this.#ingestSmall(first, total);
+        first.push(next.value);
+        total += next.value.byteLength;
+        if (total > smallBytes) return await this.#ingestLarge(first, pieces, signal);
+      }
+    } finally {
+      await pieces.return(undefined);
+    }
+  }
+
+  async #ingestSmall(pieces: readonly Uint8Array[], total: number): Promise<Ingested> {
+    const [one] = pieces;
+    const bytes = pieces.length === 1 && one !== undefined ? viewOf(one) : Buffer.concat(pieces);
+    const sha256 = createHash("sha256").update(bytes).digest();
+    if (total === 0) return { chunks: [], bytes: 0, sha256 };
+    const hash = hashOf(bytes);
+    const location = await this.#segments.append(hash, bytes);
+    for (const piece of pieces) release(piece);
+    return { chunks: [{ hash, bytes: total, location }], bytes: total, sha256 };
+  }
+
+  async #ingestLarge(
+    first: readonly Uint8Array[],
+    rest: AsyncGenerator<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<Ingested> {
+    const ingest = new Ingest(this.#hashing.begin(), (hash, bytes) =>
       bytes.byteLength <= smallBytes
         ? this.#segments.append(hash, bytes)
         : this.#writeBlob(hash, bytes),
     );
     try {
-      await this.#fill(ingest, body, limits, signal);
-      return {
-        chunks: await Promise.all(ingest.placed),
-        bytes: ingest.bytes,
-        sha256: ingest.sha256.digest(),
-      };
+      await this.#fill(ingest, first, rest, signal);
+      return await ingest.finish();
     } catch (error) {
-      const settled = await ingest.settle();
-      await this.discard(settled.flatMap((one) => (one.status === "fulfilled" ? one.value : [])));
+      await this.discard(await ingest.abandon());
       throw error;
     }
   }
@@ -151,52 +191,64 @@ export class Chunks {
     return location;
   }
 
-  async #fill(ingest: Ingest, body: Body, limits: IngestLimits, signal: AbortSignal) {
-    const most = Math.min(limits.maxBytes, limits.expectedBytes ?? Number.MAX_SAFE_INTEGER);
-    const small: Uint8Array[] = [];
+  /** The pieces of a body, as long as it keeps to its limits. */
+  async *#pieces(
+    body: Body,
+    limits: IngestLimits,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, undefined> {
+    const { maxBytes, expectedBytes } = limits;
+    const most = Math.min(maxBytes, expectedBytes ?? Number.MAX_SAFE_INTEGER);
+    let total = 0;
+    for await (const piece of body) {
+      signal.throwIfAborted();
+      total += piece.byteLength;
+      if (total > most) throw tooLong(limits);
+      yield piece;
+    }
+    if (expectedBytes !== undefined && total !== expectedBytes) {
+      throw new Fault(
+        "invalid_argument",
+        `the body has ${total} bytes, not the ${expectedBytes} announced`,
+        { field: "body" },
+      );
+    }
+    return undefined;
+  }
+
+  /** Cuts a stream into chunks. */
+  async #fill(
+    ingest: Ingest,
+    first: readonly Uint8Array[],
+    rest: AsyncGenerator<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<void> {
     let buffer: Buffer | undefined;
     let filled = 0;
-    let total = 0;
     const flush = async () => {
       const full = buffer;
       const size = filled;
       buffer = undefined;
       filled = 0;
-      if (full !== undefined && size > 0) {
+      if (full !== undefined) {
         await ingest.add(full.subarray(0, size), () => this.#incoming.give(full));
-      } else if (full !== undefined) this.#incoming.give(full);
+      }
     };
     const append = async (piece: Uint8Array) => {
-      for (let at = 0; at < piece.byteLength;) {
+      const { byteLength } = piece;
+      for (let at = 0; at < byteLength;) {
         buffer ??= await this.#incoming.take(signal);
-        const taken = Math.min(chunkBytes - filled, piece.byteLength - at);
+        const taken = Math.min(chunkBytes - filled, byteLength - at);
         buffer.set(piece.subarray(at, at + taken), filled);
         filled += taken;
         at += taken;
         if (filled === chunkBytes) await flush();
       }
+      if (!release(piece)) this.#collect(byteLength);
     };
     try {
-      for await (const piece of body) {
-        signal.throwIfAborted();
-        total += piece.byteLength;
-        this.#collect(piece.byteLength);
-        if (total > most) throw tooLong(limits);
-        if (total <= smallBytes) {
-          small.push(piece);
-          continue;
-        }
-        for (const kept of small.splice(0)) await append(kept);
-        await append(piece);
-      }
-      if (limits.expectedBytes !== undefined && total !== limits.expectedBytes) {
-        throw new Fault(
-          "invalid_argument",
-          `the body has ${total} bytes, not the ${limits.expectedBytes} announced`,
-          { field: "body" },
-        );
-      }
-      if (small.length > 0) await ingest.add(Buffer.concat(small), () => undefined);
+      for (const piece of first) await append(piece);
+      for await (const piece of rest) await append(piece);
       await flush();
     } finally {
       if (buffer !== undefined) this.#incoming.give(buffer);
@@ -348,6 +400,10 @@ interface Loaded {
 /** Small chunks take memory of their own, and never wait for a shared buffer. */
 function isSmall(chunk: Chunk): boolean {
   return chunk.bytes <= smallBytes;
+}
+
+function viewOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function tooLong({ maxBytes, expectedBytes }: IngestLimits): Fault {

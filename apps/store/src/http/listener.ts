@@ -12,6 +12,7 @@ import { problemResponse } from "@spear/shared/http/problem.ts";
 import type { RunningHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Body } from "../chunks/chunks.ts";
+import { giveAway } from "../chunks/pieces.ts";
 
 /** How long an answered client may go on sending before it is cut off, in milliseconds. */
 const lingerMs = 2_000;
@@ -176,6 +177,7 @@ async function* bodyOf(
   for (;;) {
     const next = await withinIdleTime(pieces.next(), idleTimeoutMs);
     if (next.done === true) return;
+    giveAway(next.value);
     yield next.value;
   }
 }

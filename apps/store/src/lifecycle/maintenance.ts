@@ -8,6 +8,7 @@ import type { Log } from "@spear/shared/log.ts";
 import { connectRedis, redisFault } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
 import { Chunks } from "../chunks/chunks.ts";
+import { Hashing } from "../chunks/hashing.ts";
 import { DiskBlobs } from "../chunks/disk.ts";
 import { Segments } from "../chunks/segments.ts";
 import { Space } from "../chunks/space.ts";
@@ -85,6 +86,7 @@ export async function scrubStore(
   log: Log,
 ): Promise<ScrubReport> {
   await using parts = await openParts(config, false, log);
-  const chunks = new Chunks(parts.blobs, parts.segments, config.bufferBytes, log);
+  using hashing = new Hashing();
+  const chunks = new Chunks(parts.blobs, parts.segments, hashing, config.bufferBytes, log);
   return await scrub(parts.scripts, chunks, bytesPerSecond, signal);
 }
