@@ -5,7 +5,8 @@ import { parseId, type ObjectId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { rawOf } from "../http/listener.ts";
 import { rangeHolds, readVerdict } from "./conditions.ts";
-import type { CopyRequest, Objects, OpenObject, PutRequest } from "./objects.ts";
+import { contentHeaders } from "./attributes.ts";
+import type { CopyRequest, Objects, PutRequest } from "./objects.ts";
 import { parseRangeHeader, type ByteRange } from "./range.ts";
 import {
   copyBody,
@@ -14,6 +15,7 @@ import {
   objectListSchema,
   objectSchema,
 } from "./schema.ts";
+import { streamOf } from "./stream.ts";
 import type { CopyBody, ObjectName, StoredObject, WriteCondition } from "./schema.ts";
 
 const metaPrefix = "x-spear-meta-";
@@ -66,9 +68,14 @@ function putRequest(name: ObjectName, headers: Headers): PutRequest {
   headers.forEach((value, header) => {
     if (header.startsWith(metaPrefix)) metadata[header.slice(metaPrefix.length)] = value;
   });
+  const travelling = contentHeaders.flatMap((header): [string, string][] => {
+    const value = headers.get(header);
+    return value === null ? [] : [[header, value]];
+  });
   const length = headers.get("content-length");
   return {
     ...name,
+    headers: Object.fromEntries(travelling),
     contentType: headers.get("content-type") ?? undefined,
     metadata,
     sha256: headers.get("x-spear-sha256") ?? undefined,
@@ -79,6 +86,7 @@ function putRequest(name: ObjectName, headers: Headers): PutRequest {
 
 function objectHeaders(object: StoredObject): Headers {
   const headers = new Headers({
+    ...object.headers,
     etag: `"${object.etag}"`,
     "content-type": object.contentType,
     "last-modified": new Date(object.createdAtMs).toUTCString(),
@@ -100,33 +108,6 @@ function setLength(headers: Headers, object: StoredObject, range: ByteRange | un
   if (range !== undefined) {
     headers.set("content-range", `bytes ${start}-${end - 1}/${object.sizeBytes}`);
   }
-}
-
-/** The bytes as a stream whose first piece was verified before any header leaves. */
-async function streamOf(
-  { body, object }: OpenObject,
-  log: Log,
-): Promise<ReadableStream<Uint8Array>> {
-  let next: IteratorResult<Uint8Array> | undefined = await body.next();
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        try {
-          const piece = next ?? (await body.next());
-          next = undefined;
-          if (piece.done === true) controller.close();
-          else controller.enqueue(piece.value);
-        } catch (error) {
-          log.error({ err: error, objectId: object.id }, "an object broke off while it was read");
-          controller.error(error);
-        }
-      },
-      async cancel() {
-        await body.return(undefined);
-      },
-    },
-    { highWaterMark: 0 },
-  );
 }
 
 /** What a GET asks for, once the object is known. Errors: `precondition_failed`. */
@@ -227,7 +208,8 @@ export function objectRoutes(objects: Objects, log: Log) {
           summary: "Store an object.",
           description:
             "The body is the object's bytes. It becomes visible whole or not at all. " +
-            "Headers: content-type, x-spear-sha256, x-spear-meta-*, if-match, " +
+            "Headers: content-type, cache-control, content-disposition, content-encoding, " +
+            "content-language, expires, x-spear-sha256, x-spear-meta-*, if-match, " +
             "if-none-match: *, x-spear-if-generation.",
           tags,
           requestBody: { required: true, content: bytes },

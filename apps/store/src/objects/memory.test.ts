@@ -6,6 +6,7 @@ import { systemIds } from "@spear/shared/ids.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
 import { startRedis } from "../../../../tests/redis.ts";
 import { segmentLocation } from "../chunks/chunk.ts";
+import { attributesOf } from "./attributes.ts";
 import { ObjectIndex } from "./redis.ts";
 import { storeKeys, StoreScripts } from "./scripts.ts";
 
@@ -33,7 +34,12 @@ test(`metadata takes less than ${mostBytes} bytes an object`, async () => {
           key: `corpus/2026/11/24/part-${String(serial).padStart(10, "0")}.txt`,
         },
         systemIds.next("obj"),
-        { sizeBytes: 4_096, sha256, etag: sha256, contentType: "text/plain", metadata: {} },
+        {
+          ...attributesOf({ contentType: "text/plain" }),
+          sizeBytes: 4_096,
+          sha256,
+          etag: sha256,
+        },
         [{ hash: randomBytes(32), bytes: 4_096, location: segmentLocation(1, serial * 5_000) }],
         {},
         1,

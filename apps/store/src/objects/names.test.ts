@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { Fault } from "@spear/shared/fault.ts";
-import { checkAttributes, checkBucketName, checkKey } from "./names.ts";
+import { checkBucketName, checkKey } from "./names.ts";
 
 function codeOf(run: () => unknown): string {
   try {
@@ -62,15 +62,4 @@ test("a key that is taken survives a URL, so no two keys can become one", () => 
       expect(decodeURIComponent(pathname.slice("/v1/buckets/b/objects/".length))).toBe(key);
     }),
   );
-});
-
-test("metadata must be able to travel in headers", () => {
-  const metadata = (name: string, value: string) =>
-    codeOf(() => checkAttributes("text/plain", { [name]: value }));
-  expect(metadata("colour", "light blue")).toBe("ok");
-  expect(metadata("Colour", "blue")).toBe("invalid_argument");
-  expect(metadata("colour", "bl\r\nue")).toBe("invalid_argument");
-  expect(metadata("colour", "blå")).toBe("invalid_argument");
-  expect(metadata("colour", "x".repeat(9_000))).toBe("invalid_argument");
-  expect(codeOf(() => checkAttributes("text/\nplain", {}))).toBe("invalid_argument");
 });

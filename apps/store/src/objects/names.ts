@@ -53,30 +53,3 @@ export function checkKeyPart(value: string, field: string): string {
     field,
   });
 }
-
-const metadataName = /^[a-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
-const printable = /^[\x20-\x7e]*$/;
-const maxMetadataBytes = 8 << 10;
-
-/** Checks what travels in headers: media type and user's metadata. Errors: `invalid_argument`. */
-export function checkAttributes(contentType: string, metadata: Record<string, string>): void {
-  if (contentType.length > 255 || !printable.test(contentType)) {
-    throw new Fault("invalid_argument", "contentType: must be up to 255 printable ASCII letters", {
-      field: "contentType",
-    });
-  }
-  let bytes = 0;
-  for (const [name, value] of Object.entries(metadata)) {
-    bytes += name.length + value.length;
-    if (metadataName.test(name) && printable.test(value) && value.trim() === value) continue;
-    throw new Fault("invalid_argument", `metadata.${name}: can't travel in a header`, {
-      field: "metadata",
-      help: "names are lower-case tokens, values printable ASCII; encode anything else",
-    });
-  }
-  if (bytes > maxMetadataBytes) {
-    throw new Fault("invalid_argument", `metadata: more than ${maxMetadataBytes} bytes`, {
-      field: "metadata",
-    });
-  }
-}

@@ -10,10 +10,11 @@ import type { IdSource, ObjectId } from "@spear/shared/ids.ts";
 import type { Buckets } from "../buckets/buckets.ts";
 import type { Body, Chunks, ChunkSlice } from "../chunks/chunks.ts";
 import { failpoint } from "../failpoint.ts";
-import { checkAttributes, checkBucketName, checkKey, checkKeyPart } from "./names.ts";
+import { attributesOf, type GivenAttributes } from "./attributes.ts";
+import { checkBucketName, checkKey, checkKeyPart } from "./names.ts";
 import type { Readers } from "./readers.ts";
 import { resolveRange, type ByteRange, type RangeRequest } from "./range.ts";
-import { defaultContentType, packId, timeOfId, type ObjectRecord } from "./record.ts";
+import { packId, timeOfId, type ObjectRecord } from "./record.ts";
 import type { FoundObject, ObjectIndex } from "./redis.ts";
 import type { ObjectName, StoredObject, WriteCondition } from "./schema.ts";
 
@@ -28,9 +29,7 @@ const refusals: ReadonlySet<FaultCode> = new Set([
   "quota_exceeded",
 ]);
 
-export interface PutRequest extends ObjectName {
-  contentType?: string | undefined;
-  metadata?: Record<string, string> | undefined;
+export interface PutRequest extends ObjectName, GivenAttributes {
   /** Expected SHA-256 in hex. */
   sha256?: string | undefined;
   /** Expected size. */
@@ -67,7 +66,7 @@ export interface CopyRequest extends ObjectName {
   source: ObjectName | ObjectId;
   condition?: WriteCondition | undefined;
   /** The copy's own attributes; without them it is the same object. */
-  replace?: { contentType?: string | undefined; metadata?: Record<string, string> | undefined };
+  replace?: GivenAttributes;
 }
 
 export interface OpenObject {
@@ -94,6 +93,8 @@ export function storedOf(found: {
     etag: record.etag,
     contentType: record.contentType,
     metadata: record.metadata,
+    headers: record.headers,
+    tags: record.tags,
     createdAtMs: timeOfId(packId(id)),
     generation,
     pinned: record.pinned,
@@ -146,9 +147,7 @@ export class Objects {
     body: Body,
     signal: AbortSignal,
   ): Promise<StoredObject> {
-    const contentType = request.contentType || defaultContentType;
-    const metadata = request.metadata ?? {};
-    checkAttributes(contentType, metadata);
+    const attributes = attributesOf(request);
     const sha256 = request.sha256?.toLowerCase();
     if (sha256 !== undefined && !/^[0-9a-f]{64}$/.test(sha256)) {
       throw new Fault("invalid_argument", "sha256: must be 64 hex digits", { field: "sha256" });
@@ -173,8 +172,7 @@ export class Objects {
       sizeBytes: ingested.bytes,
       sha256: actual,
       etag: request.etag?.() ?? actual,
-      contentType,
-      metadata,
+      ...attributes,
     };
     failpoint("put.ingested");
     const id = this.#ids.next("obj");
@@ -334,10 +332,7 @@ export class Objects {
     }
     let replace;
     if (request.replace !== undefined) {
-      const contentType = request.replace.contentType || defaultContentType;
-      const metadata = request.replace.metadata ?? {};
-      checkAttributes(contentType, metadata);
-      replace = { id: this.#ids.next("obj"), contentType, metadata };
+      replace = { id: this.#ids.next("obj"), attributes: attributesOf(request.replace) };
     }
     return storedOf(
       await this.#index.copy(

@@ -9,18 +9,19 @@
  *   u8+ etag    empty where it is the SHA-256 in hex
  *   u8+ bucket  one of the names; empty if there is none
  *   u16+ key
- *   u16+ attributes: media type, then NUL and JSON of the metadata if there is any
+ *   u16+ attributes: media type; behind NUL JSON of the metadata, behind another NUL
+ *        JSON of headers and tags, where there are any
  *   the rest    chunks: 32 bytes of hash, u32 of size
  */
 import type { ObjectId } from "@spear/shared/ids.ts";
 import { hashBytes, type Chunk } from "../chunks/chunk.ts";
+import { defaultContentType, type Attributes } from "./attributes.ts";
 
-export const defaultContentType = "application/octet-stream";
 const chunkEntryBytes = hashBytes + 4;
 const pinnedFlag = 1;
 const refsFlag = 2;
 
-export interface ObjectRecord {
+export interface ObjectRecord extends Attributes {
   readonly names: number;
   readonly pinned: boolean;
   readonly hasRefs: boolean;
@@ -29,23 +30,29 @@ export interface ObjectRecord {
   readonly etag: string;
   readonly bucket: string;
   readonly key: string;
-  readonly contentType: string;
-  readonly metadata: Record<string, string>;
   readonly chunks: readonly Chunk[];
 }
 
-export function encodeAttributes(contentType: string, metadata: Record<string, string>): Buffer {
-  const type = contentType === defaultContentType ? "" : contentType;
-  const rest = Object.keys(metadata).length === 0 ? "" : `\0${JSON.stringify(metadata)}`;
-  return Buffer.from(type + rest);
+const isEmpty = (values: Record<string, string>) => Object.keys(values).length === 0;
+
+export function encodeAttributes({ contentType, metadata, headers, tags }: Attributes): Buffer {
+  const parts = [
+    contentType === defaultContentType ? "" : contentType,
+    isEmpty(metadata) ? "" : JSON.stringify(metadata),
+    isEmpty(headers) && isEmpty(tags) ? "" : JSON.stringify({ headers, tags }),
+  ];
+  while (parts.at(-1) === "") parts.pop();
+  return Buffer.from(parts.join("\0"));
 }
 
-function decodeAttributes(text: string): Pick<ObjectRecord, "contentType" | "metadata"> {
-  const at = text.indexOf("\0");
-  const type = at < 0 ? text : text.slice(0, at);
+function decodeAttributes(text: string): Attributes {
+  const [contentType = "", metadata = "", rest = ""] = text.split("\0");
   return {
-    contentType: type === "" ? defaultContentType : type,
-    metadata: at < 0 ? {} : (JSON.parse(text.slice(at + 1)) as Record<string, string>),
+    contentType: contentType === "" ? defaultContentType : contentType,
+    metadata: metadata === "" ? {} : (JSON.parse(metadata) as Attributes["metadata"]),
+    ...(rest === ""
+      ? { headers: {}, tags: {} }
+      : (JSON.parse(rest) as Pick<Attributes, "headers" | "tags">)),
   };
 }
 
@@ -55,7 +62,7 @@ export function encodeRecord(record: ObjectRecord): Buffer {
   const etag = Buffer.from(record.etag === record.sha256 ? "" : record.etag);
   const bucket = Buffer.from(record.bucket);
   const key = Buffer.from(record.key);
-  const attributes = encodeAttributes(record.contentType, record.metadata);
+  const attributes = encodeAttributes(record);
   const fixed = 4 + 1 + 8 + 1 + 1 + 1 + 2 + 2;
   const variable = sha256.length + etag.length + bucket.length + key.length + attributes.length;
   const out = Buffer.alloc(fixed + variable + record.chunks.length * chunkEntryBytes);

@@ -5,6 +5,7 @@
  */
 import type { ObjectId } from "@spear/shared/ids.ts";
 import type { Chunk, PlacedChunk } from "../chunks/chunk.ts";
+import type { Attributes } from "./attributes.ts";
 import commitLua from "./commit.lua" with { type: "text" };
 import copyLua from "./copy.lua" with { type: "text" };
 import deleteLua from "./delete.lua" with { type: "text" };
@@ -124,7 +125,7 @@ export class ObjectIndex {
     source: ObjectName | ObjectId,
     name: ObjectName,
     condition: WriteCondition,
-    replace: { id: ObjectId; contentType: string; metadata: Record<string, string> } | undefined,
+    replace: { id: ObjectId; attributes: Attributes } | undefined,
     nowMs: number,
   ): Promise<FoundObject> {
     const from = typeof source === "string" ? undefined : source;
@@ -140,7 +141,7 @@ export class ObjectIndex {
         nowMs,
         ...conditionArgs(condition),
         replace === undefined ? "" : packId(replace.id),
-        replace === undefined ? "" : encodeAttributes(replace.contentType, replace.metadata),
+        replace === undefined ? "" : encodeAttributes(replace.attributes),
       ],
     );
     if (status === "bucket_not_found") throw bucketNotFound(name.bucket);

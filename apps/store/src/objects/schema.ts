@@ -14,6 +14,10 @@ export const objectSchema = Type.Object(
     etag: Type.String({ description: "Entity tag, without quotes." }),
     contentType: Type.String({ description: "Media type." }),
     metadata: Type.Record(Type.String(), Type.String(), { description: "User's metadata." }),
+    headers: Type.Record(Type.String(), Type.String(), {
+      description: "Headers that travel with it, as cache-control; lower-case names.",
+    }),
+    tags: Type.Record(Type.String(), Type.String(), { description: "Tags." }),
     createdAtMs: Type.Integer({ description: "When it was stored; milliseconds since 1970." }),
     generation: Type.Integer({
       description: "Number of the change that gave the name this target; 0 if nothing names it.",

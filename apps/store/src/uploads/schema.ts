@@ -9,6 +9,10 @@ export const uploadSchema = Type.Object(
     key: Type.String({ description: "Key of the object to be." }),
     contentType: Type.String({ description: "Media type of the object to be." }),
     metadata: Type.Record(Type.String(), Type.String(), { description: "Its metadata." }),
+    headers: Type.Record(Type.String(), Type.String(), {
+      description: "Headers that will travel with it.",
+    }),
+    tags: Type.Record(Type.String(), Type.String(), { description: "Its tags." }),
     createdAtMs: Type.Integer({ description: "When it was begun; milliseconds since 1970." }),
   },
   { $id: "Upload" },

@@ -12,9 +12,10 @@ import type { IdSource, ObjectId } from "@spear/shared/ids.ts";
 import type { Body } from "../chunks/chunks.ts";
 import type { Buckets } from "../buckets/buckets.ts";
 import type { Locks } from "../lifecycle/lock.ts";
-import { checkAttributes, checkKey } from "../objects/names.ts";
+import { attributesOf, type GivenAttributes } from "../objects/attributes.ts";
+import { checkKey } from "../objects/names.ts";
 import { storedOf, type Objects } from "../objects/objects.ts";
-import { defaultContentType, encodeRecord, packId } from "../objects/record.ts";
+import { encodeRecord, packId } from "../objects/record.ts";
 import { conditionArgs, type ListEntry, type ObjectIndex } from "../objects/redis.ts";
 import type { ObjectName, StoredObject, WriteCondition } from "../objects/schema.ts";
 import { bucketNotFound, changeScript, type StoreScripts } from "../objects/scripts.ts";
@@ -39,8 +40,6 @@ export interface PartRequest {
 export interface CompleteRequest {
   parts: readonly { number: number; etag: string }[];
   condition?: WriteCondition | undefined;
-  /** The object's entity tag. Default: made from the parts' tags, with their number behind a dash. */
-  etag?: string | undefined;
 }
 
 function uploadNotFound(): Fault {
@@ -87,18 +86,13 @@ export class Uploads {
   }
 
   /** Begins an upload. Errors: `invalid_argument`, `bucket_not_found`. */
-  async create(
-    name: ObjectName,
-    attributes: { contentType?: string | undefined; metadata?: Record<string, string> | undefined },
-  ): Promise<Upload> {
-    const contentType = attributes.contentType || defaultContentType;
-    const metadata = attributes.metadata ?? {};
+  async create(name: ObjectName, given: GivenAttributes): Promise<Upload> {
     checkKey(name.key);
-    checkAttributes(contentType, metadata);
+    const attributes = attributesOf(given);
     await this.#buckets.get(name.bucket);
     const id = this.#ids.next("obj").slice("obj_".length);
     const body = async function* () {
-      yield Buffer.from(JSON.stringify({ ...name, contentType, metadata }));
+      yield Buffer.from(JSON.stringify({ ...name, ...attributes }));
     };
     const { createdAtMs } = await this.#objects.putHidden(
       { bucket: uploadsBucket, key: id },
@@ -106,7 +100,7 @@ export class Uploads {
       body(),
       new AbortController().signal,
     );
-    return { id, ...name, contentType, metadata, createdAtMs };
+    return { id, ...name, ...attributes, createdAtMs };
   }
 
   /** Errors: `upload_not_found`. */
@@ -220,7 +214,7 @@ export class Uploads {
     request: CompleteRequest,
     fence: number,
   ): Promise<StoredObject> {
-    const { bucket, key, contentType, metadata } = upload;
+    const { bucket, key, contentType, metadata, headers, tags } = upload;
     const objectId = this.#ids.next("obj");
     const record = {
       names: 0,
@@ -228,11 +222,13 @@ export class Uploads {
       hasRefs: false,
       sizeBytes: 0,
       sha256: "",
-      etag: request.etag ?? tagOf(parts),
+      etag: tagOf(parts),
       bucket: "",
       key: "",
       contentType,
       metadata,
+      headers,
+      tags,
       chunks: [],
     };
     const { keys } = this.#scripts;
@@ -323,8 +319,9 @@ function partOf(number: number, object: StoredObject): Part {
   return { number, sizeBytes, etag, sha256, createdAtMs };
 }
 
+/** As S3 makes it: the MD5 of the parts' tags, and how many they are. */
 function tagOf(parts: readonly Listed[]): string {
-  const hash = createHash("sha256");
-  for (const { record } of parts) hash.update(record.etag);
-  return `${hash.digest("hex").slice(0, 32)}-${parts.length}`;
+  const hash = createHash("md5");
+  for (const { record } of parts) hash.update(record.etag, "hex");
+  return `${hash.digest("hex")}-${parts.length}`;
 }
