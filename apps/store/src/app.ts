@@ -1,14 +1,17 @@
 /** All routes of the store, below SPEAR's error handling. */
 import type { AnyElysia } from "elysia";
+import { Fault } from "@spear/shared/fault.ts";
+import { problemResponse } from "@spear/shared/http/problem.ts";
 import { createHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Buckets } from "./buckets/buckets.ts";
 import { bucketRoutes } from "./buckets/http.ts";
-import { objectRoutes } from "./objects/http.ts";
+import type { Face } from "./http/listener.ts";
+import { objectRoutes, streamsObject } from "./objects/http.ts";
 import { lifecycleRoutes } from "./lifecycle/http.ts";
 import type { Lifecycle } from "./lifecycle/lifecycle.ts";
 import type { Objects } from "./objects/objects.ts";
-import { uploadRoutes } from "./uploads/http.ts";
+import { streamsPart, uploadRoutes } from "./uploads/http.ts";
 import type { Uploads } from "./uploads/uploads.ts";
 
 /** Largest body of a request that is no object's bytes. */
@@ -49,4 +52,13 @@ export function storeApp({
       uploadRoutes(uploads),
     ],
   );
+}
+
+/** The REST face: the routes, and problem documents for what fails before them. */
+export function restFace(app: AnyElysia, log: Log): Face {
+  return {
+    streams: ({ method, path }) => streamsObject(method, path) || streamsPart(method, path),
+    handle: (request) => app.handle(request),
+    failure: (error) => problemResponse(Fault.from(error), log),
+  };
 }

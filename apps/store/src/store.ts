@@ -18,7 +18,7 @@ import { Space } from "./chunks/space.ts";
 import { DiskBlobs } from "./chunks/disk.ts";
 import type { StoreConfig } from "./config.ts";
 import { beginEpoch } from "./epoch.ts";
-import { maxBodyBytes, storeApp } from "./app.ts";
+import { maxBodyBytes, restFace, storeApp } from "./app.ts";
 import { listenHttp } from "./http/listener.ts";
 import { takeCheckpoint } from "./journal/checkpoint.ts";
 import { Journal } from "./journal/journal.ts";
@@ -29,12 +29,10 @@ import { Compactor } from "./lifecycle/compactor.ts";
 import { Lifecycle } from "./lifecycle/lifecycle.ts";
 import { Locks } from "./lifecycle/lock.ts";
 import { objectStoreService } from "./objects/grpc.ts";
-import { streamsObject } from "./objects/http.ts";
 import { Objects } from "./objects/objects.ts";
 import { Readers } from "./objects/readers.ts";
 import { ObjectIndex } from "./objects/redis.ts";
 import { storeKeys, StoreScripts } from "./objects/scripts.ts";
-import { streamsPart } from "./uploads/http.ts";
 import { Uploads } from "./uploads/uploads.ts";
 
 /** A checkpoint is taken when the journal has grown to this many files. */
@@ -119,10 +117,10 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
       redis: (await redisReady()) || `Redis at ${redactUrl(config.redisUrl)} does not answer`,
     }),
   });
+  const rest = restFace(app, log);
   const http = stack.use(
-    await listenHttp((request) => app.handle(request), config.httpListen, {
+    await listenHttp(() => rest, config.httpListen, {
       log,
-      streams: (method, path) => streamsObject(method, path) || streamsPart(method, path),
       maxBodyBytes,
       idleTimeoutMs: config.idleTimeoutMs,
     }),

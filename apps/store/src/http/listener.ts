@@ -1,14 +1,13 @@
 /**
  * The store's HTTP listener. Node's server hands over a path as the client sent
  * it, where Bun's would resolve '..' first and so take one key for another;
- * it also keeps the Content-Length of a streamed answer. Routes are Elysia's.
+ * it also keeps the Content-Length of a streamed answer. Several faces share it.
  *
  * Bodies move with backpressure in both directions, and a client that moves no
  * byte for a while is cut off.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { Fault } from "@spear/shared/fault.ts";
-import { problemResponse } from "@spear/shared/http/problem.ts";
 import type { RunningHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Body } from "../chunks/chunks.ts";
@@ -37,28 +36,41 @@ export function rawOf(request: Request): RawRequest {
   return raw;
 }
 
+/** The head of a request, by which its face is known. */
+export interface RequestHead {
+  readonly method: string;
+  /** As they were sent. */
+  readonly path: string;
+  readonly query: string;
+  readonly headers: Headers;
+}
+
+/** A protocol that is spoken on the listener. */
+export interface Face {
+  /** True if the body goes to the handler as a stream. */
+  streams(head: RequestHead): boolean;
+  handle(request: Request): Promise<Response>;
+  /** The answer to a request that failed before it was handled, or as it was. */
+  failure(error: unknown): Response;
+}
+
 export interface ListenerOptions {
   log: Log;
-  /** Requests whose body goes to the handler as a stream. */
-  streams: (method: string, path: string) => boolean;
-  /** Largest body of any other request, in bytes. */
+  /** Largest body of a request that is not streamed, in bytes. */
   maxBodyBytes: number;
   idleTimeoutMs: number;
 }
 
-/** Answers a request; what it throws becomes a problem document. */
-export type Handle = (request: Request) => Promise<Response>;
-
 /** Starts listening on `host:port`; port 0 picks one. Errors: `unavailable`. */
 export async function listenHttp(
-  handle: Handle,
+  faceOf: (head: RequestHead) => Face,
   listen: string,
   options: ListenerOptions,
 ): Promise<RunningHttp> {
   const at = listen.lastIndexOf(":");
   const hostname = listen.slice(0, at);
   const server = createServer((incoming, outgoing) => {
-    void serve(handle, incoming, outgoing, options).catch((error: unknown) => {
+    void serve(faceOf, incoming, outgoing, options).catch((error: unknown) => {
       options.log.debug({ err: error }, "a connection broke");
       // Destroyed before its head was sent, it would pass for an empty 200.
       if (outgoing.headersSent) outgoing.destroy();
@@ -98,7 +110,7 @@ function close(server: Server): Promise<void> {
 }
 
 async function serve(
-  handle: Handle,
+  faceOf: (head: RequestHead) => Face,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   options: ListenerOptions,
@@ -109,12 +121,14 @@ async function serve(
   });
   // Failures of the body surface where it is read.
   incoming.on("error", () => undefined);
+  const head = headOf(incoming);
+  const face = faceOf(head);
   let response: Response;
   try {
-    const request = await requestOf(incoming, gone.signal, options);
-    response = await handle(request);
+    const request = await requestOf(incoming, head, face.streams(head), gone.signal, options);
+    response = await face.handle(request);
   } catch (error) {
-    response = problemResponse(Fault.from(error), options.log);
+    response = face.failure(error);
   }
   if (gone.signal.aborted) {
     await response.body?.cancel(gone.signal.reason);
@@ -123,28 +137,37 @@ async function serve(
   await answer(response, incoming, outgoing, gone.signal, options.idleTimeoutMs);
 }
 
+function headOf({ url = "/", method = "GET", rawHeaders }: IncomingMessage): RequestHead {
+  const mark = url.indexOf("?");
+  const headers = new Headers();
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    headers.append(rawHeaders[index] ?? "", rawHeaders[index + 1] ?? "");
+  }
+  return {
+    method,
+    path: mark < 0 ? url : url.slice(0, mark),
+    query: mark < 0 ? "" : url.slice(mark + 1),
+    headers,
+  };
+}
+
 async function requestOf(
   incoming: IncomingMessage,
+  { method, path, query, headers }: RequestHead,
+  streamed: boolean,
   signal: AbortSignal,
   options: ListenerOptions,
 ): Promise<Request> {
-  const url = incoming.url ?? "/";
-  const method = incoming.method ?? "GET";
-  const mark = url.indexOf("?");
-  const path = mark < 0 ? url : url.slice(0, mark);
   checkPath(path);
   const body = bodyOf(incoming, options.idleTimeoutMs);
-  const headers = new Headers();
-  for (let index = 0; index + 1 < incoming.rawHeaders.length; index += 2) {
-    headers.append(incoming.rawHeaders[index] ?? "", incoming.rawHeaders[index + 1] ?? "");
-  }
-  const bodiless = method === "GET" || method === "HEAD" || options.streams(method, path);
-  const request = new Request(`http://${headers.get("host") ?? "localhost"}${url}`, {
+  const bodiless = method === "GET" || method === "HEAD" || streamed;
+  const url = `http://${headers.get("host") ?? "localhost"}${path}${query === "" ? "" : `?${query}`}`;
+  const request = new Request(url, {
     method,
     headers,
     ...(bodiless ? {} : { body: await collect(body, options.maxBodyBytes) }),
   });
-  raws.set(request, { path, query: mark < 0 ? "" : url.slice(mark + 1), body, signal });
+  raws.set(request, { path, query, body, signal });
   return request;
 }
 
