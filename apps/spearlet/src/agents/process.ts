@@ -15,11 +15,11 @@ import {
 } from "./agent.ts";
 import type { Account } from "./process/account.ts";
 import type { Lane } from "./process/lane.ts";
-import { Lanes } from "./process/lanes.ts";
+import { clearGroup, Lanes } from "./process/lanes.ts";
 import { planLaunch, type LaunchPolicy, type Sandbox } from "./process/launch.ts";
-import { RunningProcess } from "./process/running.ts";
+import { RunningProcess, type ProcessHandle } from "./process/running.ts";
 import { sandboxWorks } from "./process/sandbox.ts";
-import { killTree, sweepTrees, type TreeRoot } from "./process/tree.ts";
+import { killTree, sweepTrees } from "./process/tree.ts";
 import { Warden } from "./process/warden.ts";
 
 export interface ProcessOptions {
@@ -122,12 +122,14 @@ export class ProcessAgent implements Agent {
   }
 
   async reap(handle: string): Promise<void> {
-    await killTree(JSON.parse(handle) as TreeRoot);
+    const left = JSON.parse(handle) as ProcessHandle;
+    if (!("groups" in left)) return killTree(left);
+    for (const group of left.groups) await clearGroup(group);
   }
 
   async sweep(): Promise<number> {
     const grouped = (await this.#lanes?.sweep()) ?? 0;
-    const live = [...this.#live].map(({ root }) => root);
+    const live = [...this.#live].map(({ id }) => id);
     return grouped + (await sweepTrees(this.#options.nodeId, live));
   }
 

@@ -3,19 +3,18 @@
  * for each attempt costs more than many a command. What a former attempt used is
  * not charged to the next; a lane that can't be emptied is thrown away.
  */
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
-import { rmdir } from "node:fs/promises";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "@spear/shared/clock.ts";
-import { signal } from "../../machine/proc.ts";
+import {
+  ControlFile,
+  entry,
+  isGone,
+  killEach,
+  membersOf,
+  removeGroup,
+  tryWrite,
+} from "./controlfile.ts";
 import { resources, type Groups, type LimitRoot, type Resource } from "./groups.ts";
 
 /** What an attempt may use; undefined: no limit. */
@@ -57,59 +56,6 @@ const enrollRounds = 100;
 /** What of an attempt's limits each resource is. */
 const setting = { memory: "memoryBytes", pids: "pids", cpu: "cpu" } as const;
 
-/** A control file that stays open: opening costs more than writing, and a peak is its file's. */
-class ControlFile {
-  readonly #fd: number;
-
-  constructor(path: string, flags: "r+" | "w") {
-    this.#fd = openSync(path, flags);
-  }
-
-  number(): number {
-    const buffer = Buffer.alloc(32);
-    return Number(buffer.toString("latin1", 0, readSync(this.#fd, buffer, 0, 32, 0)));
-  }
-
-  write(text: string): void {
-    writeSync(this.#fd, text);
-  }
-
-  /** The same; what is gone meanwhile is no error. */
-  tryWrite(text: string): void {
-    try {
-      this.write(text);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== "ESRCH" && !isGone(error)) throw error;
-    }
-  }
-
-  close(): void {
-    closeSync(this.#fd);
-  }
-}
-
-function tryWrite(path: string, text: string): boolean {
-  try {
-    // Without O_CREAT and O_TRUNC, of which control files know nothing.
-    writeFileSync(path, text, { flag: "r+" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The number behind a name in a file of names and numbers; 0 if there is none. */
-function entry(path: string, name: string): number {
-  try {
-    const text = readFileSync(path, "utf8");
-    return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
-  } catch (error) {
-    if (isGone(error)) return 0;
-    throw error;
-  }
-}
-
 export class Lane {
   /** Where a child is started. */
   readonly dir: string;
@@ -119,6 +65,8 @@ export class Lane {
   /** Groups in other hierarchies, into which a child is moved, by directory. */
   readonly #others = new Map<string, { resource: Resource; dir: string; file: ControlFile }>();
   readonly #peak: ControlFile | undefined;
+  /** How many processes and threads there are, zombies included. */
+  readonly #count: ControlFile | undefined;
   #set: Partial<LaneLimits> = {};
   #used = false;
   #removed: Promise<void> | undefined;
@@ -145,7 +93,8 @@ export class Lane {
       const file = new ControlFile(join(dir, "cgroup.procs"), "w");
       this.#others.set(dir, { resource, dir, file });
     }
-    const memory = this.#limits.memory;
+    const { memory, pids } = this.#limits;
+    if (pids?.dir === this.dir) this.#count = new ControlFile(join(this.dir, "pids.current"), "r");
     if (memory !== undefined) {
       this.#peak = new ControlFile(join(memory.dir, files[memory.version].peak), "r+");
       if (memory.version === 2) {
@@ -153,6 +102,11 @@ export class Lane {
         tryWrite(join(memory.dir, "memory.oom.group"), "1");
       }
     }
+  }
+
+  /** Its directories in all hierarchies. */
+  get dirs(): string[] {
+    return [...new Set([this.dir, ...Object.values(this.#limits).map(({ dir }) => dir)])];
   }
 
   /** Gets ready for an attempt; false if the lane can't be used again. */
@@ -228,6 +182,8 @@ export class Lane {
     });
     if (others.length === 0) return;
     for (const other of others) other.file.tryWrite(String(pid));
+    // Itself and no other: the usual case, and far cheaper to find out than who they are.
+    if (this.#countsAtMost(1)) return;
     const outside = () =>
       this.members()
         .filter((member) => member !== pid)
@@ -287,8 +243,18 @@ export class Lane {
   }
 
   #isEmpty(): boolean {
-    this.#empty ||= this.members().length === 0;
+    this.#empty ||= this.#countsAtMost(0) || this.members().length === 0;
     return this.#empty;
+  }
+
+  /** False if there may be more processes and threads; zombies count. */
+  #countsAtMost(most: number): boolean {
+    try {
+      return this.#count !== undefined && this.#count.number() <= most;
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
   }
 
   #cpuUs(): number {
@@ -315,12 +281,12 @@ export class Lane {
    * True if the kernel ended a process of the attempt for its memory. The kernel
    * counts for the group's whole life, so such a lane is not used again.
    */
-  ranOutOfMemory(): boolean {
+  ranOutOfMemory(peakBytes = this.peakBytes()): boolean {
     const memory = this.#limits.memory;
     const limit = this.#set.memoryBytes;
     if (memory === undefined || limit === undefined) return false;
     // The peak is cheap to read, and far from the limit it says enough.
-    if ((this.peakBytes() ?? limit) < limit - residueBytes) return false;
+    if ((peakBytes ?? limit) < limit - residueBytes) return false;
     const killed = entry(join(memory.dir, files[memory.version].events), "oom_kill") > 0;
     this.#spent ||= killed;
     return killed;
@@ -328,9 +294,10 @@ export class Lane {
 
   /** True if it can be used again: next to nothing of the former attempt is left. */
   isClean(): boolean {
-    if (this.#spent || !this.#isEmpty() || this.ranOutOfMemory()) return false;
+    const peakBytes = this.peakBytes();
+    if (this.#spent || !this.#isEmpty() || this.ranOutOfMemory(peakBytes)) return false;
     const memory = this.#limits.memory;
-    if (memory === undefined || (this.peakBytes() ?? Infinity) <= residueBytes) return true;
+    if (memory === undefined || (peakBytes ?? Infinity) <= residueBytes) return true;
     const path = join(memory.dir, files[memory.version].current);
     const current = () => Number(readFileSync(path, "utf8"));
     if (current() <= residueBytes) return true;
@@ -348,46 +315,8 @@ export class Lane {
 
   async #takeDown(): Promise<void> {
     this.#peak?.close();
+    this.#count?.close();
     for (const { file } of this.#others.values()) file.close();
-    const dirs = new Set([this.dir, ...Object.values(this.#limits).map(({ dir }) => dir)]);
-    for (const dir of dirs) await removeGroup(dir);
-  }
-}
-
-/** Processes that run in a group; none in one that is gone. */
-export function membersOf(dir: string): number[] {
-  try {
-    // Opened each time: version 1 answers from a copy while a file stays open.
-    const text = readFileSync(join(dir, "cgroup.procs"), "utf8").trim();
-    return text === "" ? [] : text.split("\n").map(Number);
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
-}
-
-function isGone(error: unknown): boolean {
-  const { code = "" } = error as NodeJS.ErrnoException;
-  return code === "ENOENT" || code === "ENODEV";
-}
-
-/** Stopped first, none can start another out of reach of the next look. */
-export function killEach(pids: readonly number[]): void {
-  for (const pid of pids) signal(pid, "SIGSTOP");
-  for (const pid of pids) signal(pid, "SIGKILL");
-}
-
-/** The kernel may need a moment to let go of a group whose processes have ended. */
-export async function removeGroup(dir: string): Promise<void> {
-  for (let round = 0; ; round += 1) {
-    try {
-      await rmdir(dir);
-      return;
-    } catch (error) {
-      if (isGone(error)) return;
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== "EBUSY" || round === killRounds) throw error;
-      await systemClock.wait(Math.min(1 + round, 20));
-    }
+    for (const dir of this.dirs) await removeGroup(dir);
   }
 }

@@ -1,12 +1,14 @@
 /** The node's lanes: one for each attempt that runs, the clean ones used again. */
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { NodeId } from "@spear/shared/ids.ts";
 import { findCgroups } from "../../machine/cgroups.ts";
+import { favourMoves } from "../../machine/migration.ts";
+import { killEach, membersOf, removeGroup } from "./controlfile.ts";
 import { groupsOfOtherRuns, openGroups, type Groups } from "./groups.ts";
-import { killEach, Lane, membersOf, removeGroup, type LaneLimits } from "./lane.ts";
+import { Lane, type LaneLimits } from "./lane.ts";
 
 const killRounds = 500;
 
@@ -15,11 +17,14 @@ export class Lanes implements AsyncDisposable {
   readonly #groups: Groups;
   readonly #all = new Set<Lane>();
   readonly #free: Lane[] = [];
+  readonly #quickMoves: Disposable | undefined;
   #made = 0;
 
   private constructor(nodeId: NodeId, groups: Groups) {
     this.#nodeId = nodeId;
     this.#groups = groups;
+    const moves = groups.method === "cgroup1" || this.dirs.length > 1;
+    this.#quickMoves = moves ? favourMoves() : undefined;
   }
 
   /** Undefined where this user may not make control groups. */
@@ -81,6 +86,7 @@ export class Lanes implements AsyncDisposable {
       await lane.remove();
     }
     for (const dir of this.dirs) await removeGroup(dir);
+    this.#quickMoves?.[Symbol.dispose]();
   }
 }
 
@@ -93,8 +99,12 @@ function isClean(lane: Lane): boolean {
   }
 }
 
-/** Kills all that runs in a group and below, and removes it; resolves with how many there were. */
-async function clearGroup(dir: string): Promise<number> {
+/**
+ * Kills all that runs in a group and below, and removes it; resolves with how many
+ * there were. One that is gone has none.
+ */
+export async function clearGroup(dir: string): Promise<number> {
+  if (!existsSync(dir)) return 0;
   let processes = 0;
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
     if (entry.isDirectory()) processes += await clearGroup(join(dir, entry.name));

@@ -1,7 +1,8 @@
 /** One command that runs: its output, its end, and the end of all that it started. */
-import { closeSync, fchownSync } from "node:fs";
+import { fchownSync } from "node:fs";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { Failure, Usage } from "@spear/shared/task.ts";
+import type { AttemptId } from "../../executions/attempt.ts";
 import { limitProcess } from "../../machine/libc.ts";
 import { processInfo, signal } from "../../machine/proc.ts";
 import {
@@ -12,7 +13,7 @@ import {
 } from "../agent.ts";
 import type { Lane } from "./lane.ts";
 import type { Launch } from "./launch.ts";
-import { OutputPipe } from "./pipe.ts";
+import { OutputPipes } from "./pipe.ts";
 import { killTree, treeOf, type TreeRoot } from "./tree.ts";
 
 /** How long output may still come when every process that was found has ended. */
@@ -20,11 +21,16 @@ const drainTimeoutMs = 1_000;
 const graceCheckMs = 10;
 const longestPauseMs = 1_000;
 
+/** What a later run needs to end what this one left. */
+export type ProcessHandle = TreeRoot | { groups: string[] };
+
 export class RunningProcess implements RunningAttempt {
   readonly exit: Promise<AgentExit>;
-  readonly root: TreeRoot;
+  readonly id: AttemptId;
   readonly #child: ReturnType<typeof spawn>;
   readonly #lane: Lane | undefined;
+  /** Where there is no lane, its processes are found from here. */
+  readonly #root: TreeRoot | undefined;
   readonly #wrapped: boolean;
   readonly #memoryBytes: number;
   /** When the grace that was given ends; by the clock that only goes forward. */
@@ -34,27 +40,30 @@ export class RunningProcess implements RunningAttempt {
 
   /** Throws `AgentFailure` if the command can't be started. */
   constructor(context: AttemptContext, launch: Launch, lane: Lane | undefined) {
+    const { taskId, attempt, output, limits } = context;
+    this.id = { taskId, attempt };
     this.#lane = lane;
     this.#wrapped = launch.wrapped;
-    this.#memoryBytes = context.limits.memoryBytes;
-    const { output } = context;
-    const pipes = [new OutputPipe(), new OutputPipe()] as const;
-    const drained = pipes.map((pipe, index) =>
-      pipe.drain((bytes) => output.write(index === 0 ? "stdout" : "stderr", bytes)),
-    );
+    this.#memoryBytes = limits.memoryBytes;
+    const pipes = new OutputPipes((stream, bytes) => output.write(stream, bytes));
     try {
-      this.#child = spawn(context, launch, lane, pipes);
+      this.#child = spawn(context, launch, lane, pipes.writeEnds);
+    } catch (error) {
+      pipes.close();
+      throw error;
     } finally {
-      for (const pipe of pipes) closeSync(pipe.writeEnd);
+      pipes.closeWriteEnds();
     }
     const { pid } = this.#child;
     lane?.enroll(pid);
     if (lane?.limits("memory") !== true && this.#memoryBytes > 0) {
       limitProcess(pid, "data", this.#memoryBytes);
     }
-    const startTicks = processInfo(pid)?.startTicks ?? 0;
-    this.root = { taskId: context.taskId, attempt: context.attempt, root: { pid, startTicks } };
-    this.exit = this.#toExit(drained, pipes);
+    if (lane === undefined) {
+      const startTicks = processInfo(pid)?.startTicks ?? 0;
+      this.#root = { ...this.id, root: { pid, startTicks } };
+    }
+    this.exit = this.#toExit(pipes);
   }
 
   get pid(): number {
@@ -62,21 +71,24 @@ export class RunningProcess implements RunningAttempt {
   }
 
   get handle(): string {
-    return JSON.stringify(this.root);
+    const handle: ProcessHandle | undefined = this.#root ?? { groups: this.#lane?.dirs ?? [] };
+    return JSON.stringify(handle);
   }
 
-  async #toExit(
-    drained: readonly Promise<void>[],
-    pipes: readonly OutputPipe[],
-  ): Promise<AgentExit> {
-    await this.#child.exited;
-    await this.#lastWords();
-    // What it started in the background ends with it, and lets go of the pipes.
-    await this.#killAll();
-    const late = setTimeout(() => {
-      for (const pipe of pipes) void pipe.cancel();
-    }, drainTimeoutMs);
-    await Promise.allSettled(drained);
+  async #toExit(pipes: OutputPipes): Promise<AgentExit> {
+    const allEnded = Promise.withResolvers<void>();
+    // What the sink refuses to keep is lost, and the attempt's end is what it is.
+    const drained = pipes.drain(allEnded.promise).catch(() => undefined);
+    try {
+      await this.#child.exited;
+      await this.#lastWords();
+      // What it started in the background ends with it, and lets go of the pipes.
+      await this.#killAll();
+    } finally {
+      allEnded.resolve();
+    }
+    const late = setTimeout(() => pipes.cancel(), drainTimeoutMs);
+    await drained;
     clearTimeout(late);
     const { exitCode, signalCode } = this.#child;
     const failure = exitCode === 0 ? undefined : this.#shortage();
@@ -132,12 +144,13 @@ export class RunningProcess implements RunningAttempt {
 
   /** Every process of the attempt. */
   #members(): number[] {
-    return this.#lane?.members() ?? treeOf(this.root).map(({ pid }) => pid);
+    if (this.#lane !== undefined) return this.#lane.members();
+    return this.#root === undefined ? [] : treeOf(this.#root).map(({ pid }) => pid);
   }
 
   async #killAll(): Promise<void> {
-    if (this.#lane === undefined) await killTree(this.root);
-    else await this.#lane.kill();
+    await this.#lane?.kill();
+    if (this.#root !== undefined) await killTree(this.#root);
   }
 
   /** Why the kernel ended it, if it did. */
@@ -172,20 +185,20 @@ function spawn(
   { stdin, workDir }: AttemptContext,
   { argv, env, account, wrapped }: Launch,
   lane: Lane | undefined,
-  [stdout, stderr]: readonly [OutputPipe, OutputPipe],
+  [stdout, stderr]: readonly [number, number],
 ) {
   const program = argv[0] ?? "";
   if (account !== undefined) {
     // So that it can open /dev/stdout by name.
-    for (const { writeEnd } of [stdout, stderr]) fchownSync(writeEnd, account.uid, account.gid);
+    for (const end of [stdout, stderr]) fchownSync(end, account.uid, account.gid);
   }
   try {
     return Bun.spawn(argv, {
       cwd: workDir,
       env,
       stdin: stdin.byteLength === 0 ? "ignore" : stdin,
-      stdout: stdout.writeEnd,
-      stderr: stderr.writeEnd,
+      stdout,
+      stderr,
       detached: true,
       ...(lane === undefined ? {} : { cgroup: lane.dir }),
       // A sandbox becomes the user itself, when it has built what the user sees.
