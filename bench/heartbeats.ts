@@ -64,7 +64,9 @@ async function join(address: string, number: number): Promise<Beating> {
     failure = error;
   });
   const welcomed = new Promise((resolve) => stream.once("data", resolve));
-  stream.write({ body: { $case: "hello", value: { nodeId, incarnation, held: [] } } });
+  stream.write({
+    body: { $case: "hello", value: { nodeId, incarnation, held: [], clusterId: "", session: 1 } },
+  });
   await welcomed;
   stream.on("data", () => undefined);
   const usage = { cpu: 0.5, memoryBytes: 2 ** 30, running: 0, diskFreeBytes: 2 ** 36, load1: 1 };

@@ -8,7 +8,7 @@ import type { Bug } from "../tests/sim/memory.ts";
 import { planOf, smallSize, type Size } from "../tests/sim/plan.ts";
 import { report, shrink, simulate } from "../tests/sim/simulation.ts";
 
-const bugs: readonly Bug[] = ["release_twice", "no_fencing", "lost_event"];
+const bugs: readonly Bug[] = ["release_twice", "no_fencing", "lost_event", "no_exclusion"];
 
 function usage(problem: string): never {
   process.stderr.write(

@@ -4,6 +4,7 @@
  */
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import { jobOfOne } from "@spear/shared/ids.ts";
+import { exclusiveStopMs } from "@spear/shared/lease.ts";
 import { silentLog } from "@spear/shared/log.ts";
 import { connectRedis } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
@@ -257,6 +258,31 @@ function broken(read: Awaited<ReturnType<typeof readAll>>, events: readonly Even
       .map((one) => `T5: the history of ${one.id} is not whole`),
   ];
 }
+
+test("an exclusive task that was taken from a node waits until that must have stopped it", async () => {
+  for (const store of [inRedis(), inMemory()]) {
+    const { tasks } = store;
+    const now = Date.now();
+    for (const number of [0, 1]) await register(store, number, 0, now);
+    const run = async (number: number, exclusive: boolean, reason: string) => {
+      const id = taskId(number);
+      const spec = { mock: {}, exclusive };
+      const place = { id, jobId: jobOfOne(id), spec, idempotencyKey: undefined, nodeId: nodeId(0) };
+      await tasks.submit(place, now);
+      await tasks.transition({ id, to: "running", reason: "claimed" }, now);
+      await tasks.transition({ id, to: "pending", reason }, now);
+      const assign = { id, to: "assigned", nodeId: nodeId(1), reason: "placed" } as const;
+      const waitMs = ((await tasks.get(id))?.notBeforeMs ?? 0) - now;
+      return { code: (await tasks.transition(assign, now)).code, waitMs };
+    };
+    expect(await run(0, false, "node_lost")).toEqual({ code: "ok", waitMs: -now });
+    expect(await run(1, true, "retry")).toEqual({ code: "ok", waitMs: -now });
+    // The lease that the node may still count on, and the time that it takes to stop.
+    const { code, waitMs } = await run(2, true, "node_lost");
+    expect(code).toBe("no_capacity");
+    expect(Math.abs(waitMs - leaseMs - exclusiveStopMs)).toBeLessThan(5_000);
+  }
+});
 
 test("Redis and memory answer the same and keep T2 to T5", async () => {
   await fc.assert(

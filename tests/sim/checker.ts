@@ -1,6 +1,7 @@
 /** Looks after each command at what it touched, and at the end at everything. */
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import { isPlaced } from "@spear/shared/state.ts";
+import type { AttemptJob } from "@spear/shared/queue.ts";
 import type { Event } from "@spear/shared/task.ts";
 import { needOf } from "../../apps/sms/src/tasks/record.ts";
 import type { Outcome, Transition } from "../../apps/sms/src/tasks/store.ts";
@@ -8,7 +9,7 @@ import { brokenRoom, Replay } from "./invariants.ts";
 import type { MemoryNodes } from "./memory-nodes.ts";
 import type { MemoryTasks } from "./memory-tasks.ts";
 import { extrasOf, type MemoryState, numberAt } from "./memory.ts";
-import type { World } from "./world.ts";
+import type { Process, World } from "./world.ts";
 
 export class Checker {
   readonly #state: MemoryState;
@@ -21,6 +22,8 @@ export class Checker {
   /** Attempts that have published outputs, and those that have begun to run, by task. */
   readonly #published = new Map<string, number>();
   readonly #started = new Set<string>();
+  /** Attempts of exclusive tasks whose command is there, by task: where. */
+  readonly #live = new Map<TaskId, Map<number, Process>>();
   /** How often each reason for a change came up. */
   readonly reasons = new Map<string, number>();
   /** The first thing that was broken. */
@@ -80,11 +83,27 @@ export class Checker {
   }
 
   /** An attempt began to run, with the leave of SMS. */
-  started(taskId: string, attempt: number): void {
+  started({ taskId, attempt, spec }: AttemptJob, machine: Process): void {
     const key = `${taskId} ${attempt}`;
     if (this.#started.has(key))
       this.broken([`T3: attempt ${attempt} of ${taskId} was started twice`]);
     this.#started.add(key);
+    if (spec.exclusive !== true) return;
+    const live = this.#live.get(taskId) ?? new Map<number, Process>();
+    this.#live.set(taskId, live);
+    for (const [other, { name, pausedUntilMs }] of live) {
+      // What stands still does nothing, and ends before it does anything again.
+      if (pausedUntilMs > this.#world.nowMs) continue;
+      this.broken([
+        `T7: attempt ${attempt} of ${taskId} starts on ${machine.name} while attempt ${other} runs on ${name}`,
+      ]);
+    }
+    live.set(attempt, machine);
+  }
+
+  /** The command of an attempt is gone. */
+  stopped({ taskId, attempt }: AttemptJob): void {
+    this.#live.get(taskId)?.delete(attempt);
   }
 
   #look(id: TaskId): void {

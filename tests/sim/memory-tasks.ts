@@ -141,7 +141,8 @@ export class MemoryTasks implements RecordStore {
       return refuse("committing");
     let [now, node] = [current, holder];
     if (to === "assigned") {
-      if (nodeId === undefined || !state.reserve(nodeId, taken, nowMs))
+      const excluded = state.isExcluded(record);
+      if (nodeId === undefined || excluded || !state.reserve(nodeId, taken, nowMs))
         return refuse("no_capacity", nodeId ?? none);
       [now, node] = [current + 1, nodeId];
       write(record, { a: now, n: node, aa: nowMs });
@@ -151,7 +152,13 @@ export class MemoryTasks implements RecordStore {
 
     if (from === "pending") state.noLongerWaits(taken);
     if (to === "pending") {
-      const notBeforeMs = change.notBeforeMs ?? 0;
+      let notBeforeMs = change.notBeforeMs ?? 0;
+      const waits =
+        from === "running" ? state.exclusiveUntil(record, holder, change.reason) : undefined;
+      if (waits !== undefined) {
+        record.set("xu", String(waits));
+        notBeforeMs = Math.max(notBeforeMs, nowMs + state.untilMs(waits));
+      }
       state.awaitNode(taken, notBeforeMs, nowMs);
       if (notBeforeMs > 0) record.set("nb", String(notBeforeMs));
     } else if (to !== "assigned" && to !== "running") record.set("fa", String(nowMs));

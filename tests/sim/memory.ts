@@ -4,17 +4,21 @@
  */
 import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
 import { taskStates, type TaskState } from "@spear/shared/state.ts";
-import type { Event } from "@spear/shared/task.ts";
+import { exclusiveStopMs } from "@spear/shared/lease.ts";
+import type { Event, TaskSpec } from "@spear/shared/task.ts";
 import { decodeEvent } from "../../apps/sms/src/tasks/record.ts";
 import { Ranked } from "./ranked.ts";
 
 /** Bugs to be planted on purpose, so that a test can show that they are found. */
-export type Bug = "release_twice" | "no_fencing" | "lost_event";
+export type Bug = "release_twice" | "no_fencing" | "lost_event" | "no_exclusion";
 
 /** A hash of Redis: fields as in common.lua. */
 export type Fields = Map<string, string>;
 
 export const numberAt = (fields: Fields, name: string): number => Number(fields.get(name) ?? 0);
+
+/** What a node itself says of the end of an attempt. */
+const toldByNode = new Set(["retry", "node_fault", "refused", "node_restarted"]);
 
 /** One event in a hundred is lost where that bug is planted. */
 const lostEvery = 100;
@@ -70,6 +74,7 @@ export class MemoryState {
   }
 
   lease(id: NodeId, nowMs: number, leaseMs: number): void {
+    this.nodes.get(id)?.set("lu", String(this.#nowMs() + leaseMs));
     this.leaseKeys.set(id, this.#nowMs() + leaseMs);
     this.leases.add(id, nowMs + leaseMs);
   }
@@ -96,6 +101,25 @@ export class MemoryState {
     record?.set(`h${seq}`, text);
     record?.set("q", String(seq));
     return seq;
+  }
+
+  /** When a task that was taken from a node may start elsewhere, if it has to wait for that. */
+  exclusiveUntil(record: Fields, nodeId: NodeId, reason: string): number | undefined {
+    if (toldByNode.has(reason) || this.bug === "no_exclusion") return undefined;
+    const spec = JSON.parse(record.get("sp") ?? "{}") as TaskSpec;
+    if (spec.exclusive !== true) return undefined;
+    const lease = numberAt(this.nodes.get(nodeId) ?? new Map<string, string>(), "lu");
+    return Math.max(this.#nowMs(), lease) + exclusiveStopMs;
+  }
+
+  /** True while it may not start although it waits; by the store's own clock. */
+  isExcluded(record: Fields): boolean {
+    return numberAt(record, "xu") > this.#nowMs();
+  }
+
+  /** How far from now a time of the store's own clock is. */
+  untilMs(atMs: number): number {
+    return atMs - this.#nowMs();
   }
 
   /** Takes what a task needs from a node; false and nothing taken if it does not fit (T4). */

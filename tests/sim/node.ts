@@ -8,11 +8,15 @@ import type { AttemptReport } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import { type AttemptJob, attemptJobId } from "@spear/shared/queue.ts";
 import type { TaskState } from "@spear/shared/state.ts";
-import { type Cluster, heartbeatMs, type SimSms } from "./sms.ts";
+import { Lease } from "@spear/shared/lease.ts";
+import { type Cluster, heartbeatMs, leaseMs, type SimSms } from "./sms.ts";
 import { Process } from "./world.ts";
 
 const resendMs = 2_000;
 const answerMs = 1_500;
+/** The longest that it takes to end a command, and what a SPEARlet that was killed has left. */
+const longestStopMs = 1_000;
+const wardenMs = 2_400;
 /** How long a silent connection is believed in, in milliseconds. */
 const keepAliveMs = 4_000;
 
@@ -20,6 +24,8 @@ interface Held {
   job: AttemptJob;
   /** Somebody wants it to end. */
   cancelled: boolean;
+  /** Connection during or after which it was taken. */
+  connection: number;
 }
 
 export class SimNode {
@@ -34,6 +40,9 @@ export class SimNode {
   /** In its memory: what it has claimed and what it runs. */
   readonly #claims = new Map<string, Held>();
   readonly #running = new Map<string, Held>();
+  /** What its last life has left on the machine: the next begins with an end to it. */
+  #left: Held[] = [];
+  #lease: Lease;
   #incarnation = "";
   /** Counts its connections; a message of an older one is nobody's. */
   #connection = 0;
@@ -46,11 +55,18 @@ export class SimNode {
     this.slots = 2 + (number % 3);
     this.#cluster = cluster;
     this.#nodeFault = nodeFault;
+    this.#lease = this.#newLease();
+  }
+
+  #newLease(): Lease {
+    const { process } = this;
+    return new Lease(() => ({ steadyMs: process.world.nowMs, wallMs: process.nowMs() }));
   }
 
   start(): void {
     this.process.begin();
-    this.#incarnation = `${this.process.name} run ${this.process.life}`;
+    for (const held of this.#left) this.#stopped(held, 0);
+    this.#incarnation = `${this.process.name}-run-${this.process.life}`;
     this.#connect();
     this.#beat();
     this.#resendLater();
@@ -61,7 +77,10 @@ export class SimNode {
     const { process, id } = this;
     process.end();
     this.#claims.clear();
+    this.#left = [...this.#running.values()];
+    for (const held of this.#left) this.#stopped(held, wardenMs);
     this.#running.clear();
+    this.#lease = this.#newLease();
     if (id === undefined) return;
     const queue = this.#cluster.queues.of(id);
     queue.onJob = () => undefined;
@@ -76,6 +95,7 @@ export class SimNode {
   /** Its disk is lost with it: when it starts again it is a new node. */
   loseDisk(): void {
     this.id = undefined;
+    this.#left = [];
     this.#journal.clear();
   }
 
@@ -128,18 +148,24 @@ export class SimNode {
 
   #hello(sms: SimSms, connection: number, retry: () => void): void {
     const id = this.id as NodeId;
-    const held = [...this.#running.values(), ...this.#journal.values()].map((one) => {
+    const asked = this.#lease.stamp();
+    const held = [
+      ...this.#claims.values(),
+      ...this.#running.values(),
+      ...this.#journal.values(),
+    ].map((one) => {
       const { taskId, attempt } = "job" in one ? one.job : one;
       return { taskId, attempt };
     });
     sms.call(
       this.process,
       async ({ nodes }) => {
-        const disowned = await nodes.hello(id, this.#incarnation, held);
+        const disowned = await nodes.hello(id, this.#incarnation, held, connection);
         sms.openSession(this, connection, id);
         return () => {
           if (this.#connection !== connection || this.#sms !== undefined) return;
           this.#sms = sms;
+          this.#renewed(asked);
           this.#heardMs = this.process.nowMs();
           for (const { taskId, attempt } of disowned) this.#forget(taskId as TaskId, attempt);
           this.#resend();
@@ -159,6 +185,7 @@ export class SimNode {
       this.#connect();
       return;
     }
+    const asked = this.#lease.stamp();
     const failed = () => {
       if (this.#connection === connection) this.#connect();
     };
@@ -169,10 +196,35 @@ export class SimNode {
         await nodes.heartbeat(id, this.#incarnation, undefined);
         return () => {
           this.#heardMs = this.process.nowMs();
+          this.#renewed(asked);
         };
       },
       failed,
     );
+  }
+
+  #renewed(asked: ReturnType<Lease["stamp"]>): void {
+    this.#lease.granted(asked, leaseMs);
+    const lease = this.#lease;
+    this.process.after(lease.leftMs + 1, () => {
+      if (lease.leftMs === 0 && lease === this.#lease) this.#loseOwnership();
+    });
+  }
+
+  /** Ends what must never run twice at once. */
+  #loseOwnership(): void {
+    for (const [key, held] of this.#running) {
+      if (held.job.spec.exclusive !== true) continue;
+      this.process.after(this.#cluster.world.random.between(0, longestStopMs), () => {
+        if (this.#running.get(key) === held) this.#end(key, held, "failed", true);
+      });
+    }
+  }
+
+  /** A command is ended, which takes its time, also where the machine's SPEARlet is gone. */
+  #stopped({ job }: Held, afterMs: number): void {
+    const { world, redis } = this.#cluster;
+    world.after(afterMs, undefined, () => redis.checker.stopped(job));
   }
 
   #resendLater(): void {
@@ -184,7 +236,7 @@ export class SimNode {
   }
 
   #resend(): void {
-    for (const { job } of this.#claims.values()) this.#claim(job);
+    for (const held of this.#claims.values()) this.#claim(held);
     for (const report of this.#journal.values()) this.#send(report);
   }
 
@@ -204,12 +256,14 @@ export class SimNode {
         queue.done(job);
         continue;
       }
-      if (this.#cluster.world.random.chance(this.#nodeFault)) {
+      const unowned = job.spec.exclusive === true && this.#lease.leftMs === 0;
+      if (unowned || this.#cluster.world.random.chance(this.#nodeFault)) {
         this.#refuse(key, job);
         continue;
       }
-      this.#claims.set(key, { job, cancelled: false });
-      this.#claim(job);
+      const held = { job, cancelled: false, connection: this.#connection };
+      this.#claims.set(key, held);
+      this.#claim(held);
     }
   }
 
@@ -223,8 +277,10 @@ export class SimNode {
     this.#send(report);
   }
 
-  #claim({ taskId, attempt }: AttemptJob): void {
-    this.#send({ reportId: 0, taskId, attempt, atMs: 0, body: { $case: "claim", value: {} } });
+  #claim({ job: { taskId, attempt }, connection }: Held): void {
+    const session = `${this.#incarnation} ${connection}`;
+    const body = { $case: "claim" as const, value: { session } };
+    this.#send({ reportId: 0, taskId, attempt, atMs: 0, body });
   }
 
   #send(report: AttemptReport): void {
@@ -234,6 +290,8 @@ export class SimNode {
     network.send(this.process, sms.process, () => {
       void sms.takeReport(this, connection, id, report, (stale) =>
         network.send(sms.process, this.process, () => {
+          // What comes over a connection that was given up is not read any more.
+          if (this.#connection !== connection) return;
           this.#heardMs = this.process.nowMs();
           if (report.body?.$case === "claim") this.#claimAnswered(report, stale);
           else this.#journal.delete(attemptJobId(report.taskId as TaskId, report.attempt));
@@ -252,8 +310,12 @@ export class SimNode {
       this.#pullSoon();
       return;
     }
-    this.#cluster.redis.checker.started(taskId, attempt);
     this.#running.set(key, held);
+    if (held.job.spec.exclusive === true && this.#lease.leftMs === 0) {
+      this.#end(key, held, "failed", true);
+      return;
+    }
+    this.#cluster.redis.checker.started(held.job, this.process);
     const { mock } = held.job.spec;
     if (mock?.hang === true && !held.cancelled) return;
     const runMs = held.cancelled ? 0 : (mock?.sleepMs ?? 0);
@@ -262,9 +324,12 @@ export class SimNode {
     });
   }
 
-  #end(key: string, { job }: Held, state: TaskState): void {
+  #end(key: string, held: Held, state: TaskState, lost = false): void {
+    const { job } = held;
     const { taskId, attempt, spec } = job;
-    const nodeFault = state !== "cancelled" && this.#cluster.world.random.chance(this.#nodeFault);
+    const { random } = this.#cluster.world;
+    const nodeFault = lost || (state !== "cancelled" && random.chance(this.#nodeFault));
+    this.#stopped(held, 0);
     const outputs = (state === "succeeded" ? (spec.outputs ?? []) : []).map(({ path, object }) => ({
       path,
       object,
@@ -301,6 +366,8 @@ export class SimNode {
     const key = attemptJobId(taskId, attempt);
     this.#journal.delete(key);
     this.#claims.delete(key);
+    const running = this.#running.get(key);
+    if (running !== undefined) this.#stopped(running, 0);
     this.#running.delete(key);
     this.#cluster.queues.of(this.id as NodeId).done({ taskId, attempt });
   }

@@ -67,6 +67,7 @@ function specOf(random: Random, size: Size): TaskSpec {
   if (random.chance(0.2)) spec.constraints = ["label.zone == us"];
   if (random.chance(0.1)) spec.affinities = [{ constraint: "label.zone == us", weight: 50 }];
   if (random.chance(0.1)) spec.antiAffinity = "job";
+  if (random.chance(0.15)) spec.exclusive = true;
   if (size.tasks > 1_000 && spec.mock?.hang !== true)
     spec.mock = { ...spec.mock, sleepMs: random.between(100, 3_000) };
   return spec;

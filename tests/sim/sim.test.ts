@@ -37,6 +37,7 @@ describe("a bug that is planted on purpose is found within 100 seeds", () => {
     ["release_twice", /^T4: /],
     ["no_fencing", /^T3: /],
     ["lost_event", /^T5: /],
+    ["no_exclusion", /^T7: /],
   ];
   test.each(cases)("%s", (bug, invariant) => {
     const seed = Array.from({ length: 100 }, (_, index) => index + 1).find(

@@ -12,6 +12,8 @@ import { Process, startMs, World } from "./world.ts";
 /** How long the cluster may take to end everything once nothing goes wrong any more. */
 const calmMs = 180_000;
 const clientRetryMs = 700;
+/** After this no drain is on its way any more: longer than anything stands still. */
+const lastDrainMs = 10_000;
 
 export interface Result {
   /** The first invariant that was broken, by name. */
@@ -82,13 +84,18 @@ class Run {
     this.#world.runUntil(startMs + 1_000 + size.troubleMs, broken);
     network.calm = true;
     this.#world.note("everything that went wrong ends");
+    // Also drains, of which a late message may have undone the undoing.
+    this.#world.after(lastDrainMs, undefined, () => {
+      for (const node of nodes) this.#drain(node, this.#world.random.pick(replicas), true);
+    });
     const ended = () =>
       this.#open === 0 &&
       this.#redis.state.tasksIn.pending.size +
         this.#redis.state.tasksIn.assigned.size +
         this.#redis.state.tasksIn.running.size ===
         0;
-    this.#world.runUntil(this.#world.nowMs + calmMs, () => broken() || ended());
+    // Cancellations are asked for as long after a submit as things go wrong.
+    this.#world.runUntil(this.#world.nowMs + size.troubleMs + calmMs, () => broken() || ended());
     if (!broken()) this.#redis.checker.final(this.#acknowledged);
     return {
       violation: this.#redis.checker.violation,
@@ -167,7 +174,7 @@ class Run {
         });
         break;
       case "jump_clock":
-        sms.process.skewMs += action.byMs;
+        (which % 2 === 0 ? sms : node).process.skewMs += action.byMs;
         break;
     }
   }

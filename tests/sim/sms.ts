@@ -17,7 +17,7 @@ import type { SimQueues } from "./queues.ts";
 import type { SimRedis } from "./redis.ts";
 import { Process, type World } from "./world.ts";
 
-const leaseMs = 4_000;
+export const leaseMs = 4_000;
 export const heartbeatMs = 1_000;
 const reconcileMs = 2_000;
 const rebootMs = 500;

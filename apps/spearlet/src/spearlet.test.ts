@@ -269,6 +269,48 @@ describe("output", () => {
   });
 });
 
+describe("an exclusive attempt", () => {
+  const exclusive = (seconds: number) => ({ ...sh(`exec sleep ${seconds}`), exclusive: true });
+  const isRunning = async (seconds: number) =>
+    (await Bun.$`pgrep -fx ${`sleep ${seconds}`}`.nothrow().text()) !== "";
+
+  test("goes on while the lease is renewed, and is ended when it is not", async () => {
+    await using other = await ScriptedSms.start();
+    other.leaseMs = 600;
+    await using lonely = await startNode(other);
+    const [id, sharing] = [
+      await other.assign(lonely.id, exclusive(983)),
+      await other.assign(lonely.id, sh("exec sleep 984")),
+    ];
+    await until(async () => (await isRunning(983)) || undefined);
+    await until(async () => (await isRunning(984)) || undefined);
+    const before = other.heartbeats.length;
+    await until(() => other.heartbeats.length > before + 20 || undefined);
+    expect(other.said(id)).toEqual(["claim"]);
+    other.renews = false;
+    expect(await other.exitOf(id)).toMatchObject({
+      nodeFault: true,
+      failure: { code: "lease_lost" },
+    });
+    expect(await isRunning(983)).toBe(false);
+    expect(await isRunning(984)).toBe(true);
+    expect(other.said(sharing)).toEqual(["claim"]);
+  });
+
+  test("is refused by a node whose lease has ended", async () => {
+    await using other = await ScriptedSms.start();
+    other.leaseMs = 600;
+    await using lonely = await startNode(other);
+    other.renews = false;
+    const before = other.heartbeats.length;
+    await until(() => other.heartbeats.length > before + 20 || undefined);
+    const id = await other.assign(lonely.id, exclusive(982));
+    await until(() => other.said(id)[0]);
+    expect(other.said(id)).toEqual(["refusal"]);
+    expect(await isRunning(982)).toBe(false);
+  });
+});
+
 describe("while SMS is away", () => {
   test("what runs goes on, and its end is told when SMS is back", async () => {
     await using other = await ScriptedSms.start();

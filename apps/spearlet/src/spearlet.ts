@@ -28,6 +28,7 @@ import type { Examine } from "./control/schema.ts";
 import { lockDataDir, nodeIdIn } from "./control/identity.ts";
 import { Link } from "./control/link.ts";
 import { LocalNode } from "./control/node.ts";
+import { Ownership } from "./control/ownership.ts";
 import { Reports } from "./control/reports.ts";
 import type { LeftBehind } from "./executions/execution.ts";
 import { Executions } from "./executions/executions.ts";
@@ -144,6 +145,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     runtimes: () => agents.offered(),
     running: () => executions.size,
   });
+  const ownership = resources.use(new Ownership(() => executions.loseOwnership()));
   const executions = new Executions({
     agents,
     upstream: reports,
@@ -156,6 +158,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     keptDir: join(dataDir, "kept"),
     stopGraceMs: config.stopGraceMs,
     prepareTimeoutMs: config.prepareTimeoutMs,
+    owned: () => ownership.owned,
     log,
   });
   await executions.recover();
@@ -212,6 +215,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       usage: () => node.usage(),
       running: () => executions.active(),
       reports,
+      ownership,
       onRegistered,
       cancel: (id) => executions.cancel(id),
       disown: (id) => executions.disown(id),

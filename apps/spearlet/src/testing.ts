@@ -64,6 +64,9 @@ export class ScriptedSms implements AsyncDisposable {
   disowned: AttemptId[] = [];
   /** Reports are taken in but not answered. */
   silent = false;
+  /** Heartbeats renew the lease. */
+  renews = true;
+  leaseMs = 10_000;
   storeUrl = "";
   readonly #redisUrl = Bun.env["SPEAR_TEST_REDIS"] ?? "";
   readonly #redis = connectRedis(this.#redisUrl, "blocking", silentLog);
@@ -116,8 +119,10 @@ export class ScriptedSms implements AsyncDisposable {
       redisUrl: this.#redisUrl,
       queuePrefix: this.queuePrefix,
       storeUrl: this.storeUrl,
-      leaseMs: 10_000,
+      leaseMs: this.leaseMs,
       heartbeatMs: 50,
+      smsAddresses: [],
+      clusterId: "",
     };
   }
 
@@ -140,13 +145,20 @@ export class ScriptedSms implements AsyncDisposable {
           down.push({
             body: {
               $case: "welcome",
-              value: { leaseMs: 10_000, heartbeatMs: 50, disowned: this.disowned },
+              value: {
+                leaseMs: this.leaseMs,
+                heartbeatMs: 50,
+                disowned: this.disowned,
+                unknown: [],
+              },
             },
           });
           this.disowned = [];
           break;
         case "heartbeat":
           this.heartbeats.push(body.value);
+          if (this.renews)
+            down.push({ body: { $case: "renewed", value: { leaseMs: this.leaseMs } } });
           break;
         case "reports":
           this.#take(body.value.reports, down);

@@ -42,7 +42,7 @@ export function nodeService(handlers: Handlers, deps: NodeGrpcDeps): GrpcService
   const implementation: NodeServiceServer = {
     register: handlers.unary(async ({ node }) => {
       const nodeId = await nodes.register(registrationFromProto(node));
-      return { nodeId, ...cluster, ...nodes.lease };
+      return { nodeId, ...cluster, ...nodes.lease, smsAddresses: [], clusterId: "" };
     }),
     deregister: handlers.unary(async ({ nodeId }) => {
       await nodes.deregister(parseId("node", nodeId, "nodeId"));
@@ -91,8 +91,8 @@ async function* session(
     });
   }
   const nodeId = parseId("node", hello.value.nodeId, "hello.nodeId");
-  const { incarnation, held } = hello.value;
-  const disowned = await nodes.hello(nodeId, incarnation, held);
+  const { incarnation, held, session: number } = hello.value;
+  const disowned = await nodes.hello(nodeId, incarnation, held, number);
   const current = sessions.open(nodeId, incarnation);
   // Cancel wishes reach the replica that has the session as events.
   const stopListening = deps.events.listen((event) => {
@@ -117,7 +117,7 @@ async function* session(
     (error: unknown) => current.close(Fault.from(error)),
   );
   try {
-    yield { body: { $case: "welcome", value: { ...nodes.lease, disowned } } };
+    yield { body: { $case: "welcome", value: { ...nodes.lease, disowned, unknown: [] } } };
     yield* current.down;
   } finally {
     stopListening();
@@ -145,6 +145,7 @@ async function readAll(
     switch (body?.$case) {
       case "heartbeat":
         await deps.nodes.heartbeat(current.nodeId, current.incarnation, usageFromProto(body.value));
+        current.send({ $case: "renewed", value: { leaseMs: deps.nodes.lease.leaseMs } });
         break;
       case "reports":
         for (const report of body.value.reports) void takeReport(deps, current, report, signal);

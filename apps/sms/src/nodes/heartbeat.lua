@@ -13,6 +13,5 @@ if record[1] == 'down' or record[1] == 'left' then
 end
 redis.call('HSET', node_key(id), 'seen', NOW)
 if ARGV[5] ~= '' then redis.call('HSET', node_key(id), 'use', ARGV[5]) end
-redis.call('SET', lease_key(id), incarnation, 'PX', ARGV[6])
-redis.call('ZADD', LEASES, tonumber(NOW) + tonumber(ARGV[6]), id)
+renew_lease(id, incarnation, ARGV[6])
 return {'ok'}

@@ -15,6 +15,7 @@ import type { Node, NodeUsage } from "@spear/shared/node.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
 import { isPlaced } from "@spear/shared/state.ts";
 import type { Dispatch } from "../scheduler/dispatch.ts";
+import type { TaskRecord } from "../tasks/record.ts";
 import type { RecordStore } from "../tasks/store.ts";
 import type { Reports } from "../tasks/reports.ts";
 import type { NodeStore, OnlyIf, Registration } from "./store.ts";
@@ -75,12 +76,14 @@ export class Nodes {
   /**
    * A session begins: settles what the node holds against what the records say.
    * What an earlier run held and this one does not goes back to pending; what the
-   * node holds and the records gave to others is answered as disowned.
+   * node holds and the records gave to others is answered as disowned. `session` counts
+   * the sessions of this run: a hello that comes late must not judge what was claimed since.
    */
   async hello(
     id: NodeId,
     incarnation: string,
     held: readonly HeldAttempt[],
+    session: number,
   ): Promise<HeldAttempt[]> {
     const code = await this.#records.heartbeat(
       id, incarnation, undefined, this.#clock.nowMs(), this.lease.leaseMs, true,
@@ -93,7 +96,7 @@ export class Nodes {
       if (task.nodeId !== id || !isPlaced(task.state)) continue;
       if (holds.get(task.id) === task.attempt || record.committing !== undefined) continue;
       // Assigned ones may still be in its queue; running ones are lost.
-      if (task.state === "assigned") continue;
+      if (task.state === "assigned" || claimedSince(record, incarnation, session)) continue;
       await this.#reports.requeue(task.id as TaskId, task.attempt, id, "node_restarted");
     }
     const disowned: HeldAttempt[] = [];
@@ -223,6 +226,12 @@ export class Nodes {
         await this.#moveTasks(node.id as NodeId, "node_lost");
     }
   }
+}
+
+/** True if the attempt was claimed during or after that session of the node's run. */
+function claimedSince({ claimedIn }: TaskRecord, incarnation: string, session: number): boolean {
+  const [run, number] = claimedIn?.split(" ") ?? [];
+  return run === incarnation && Number(number) >= session;
 }
 
 /** True if the address actively refuses: nobody listens there. Silence is not refusal. */

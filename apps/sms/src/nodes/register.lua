@@ -13,8 +13,7 @@ if not before then
   redis.call('HSET', node_key(id), 'uc', 0, 'um', 0, 'us', 0, 'reg', NOW)
   redis.call('ZADD', NODES, 0, id)
 end
-redis.call('SET', lease_key(id), incarnation, 'PX', ARGV[10])
-redis.call('ZADD', LEASES, tonumber(NOW) + tonumber(ARGV[10]), id)
+renew_lease(id, incarnation, ARGV[10])
 local same = before and record[2] == incarnation
 -- A node that was given up stays so until its session's hello has been settled.
 if not before or before == 'left' then

@@ -96,7 +96,10 @@ class ScriptedNode implements AsyncDisposable {
     stream.on("error", (error) => {
       this.failure = grpcFault(error);
     });
-    this.#send({ $case: "hello", value: { nodeId: this.id, incarnation: this.incarnation, held } });
+    this.#send({
+      $case: "hello",
+      value: { nodeId: this.id, incarnation: this.incarnation, held, clusterId: "", session: 1 },
+    });
     await this.message("welcome");
     this.#heart = setInterval(() => {
       this.#send({
@@ -138,7 +141,7 @@ class ScriptedNode implements AsyncDisposable {
   }
 
   claim(taskId: string, attempt = 1): Promise<boolean> {
-    return this.report(taskId, attempt, { $case: "claim", value: {} });
+    return this.report(taskId, attempt, { $case: "claim", value: { session: "" } });
   }
 
   exit(

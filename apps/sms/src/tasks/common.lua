@@ -9,10 +9,13 @@
 --   x exit code sg signal    f failure    u usage      o outputs    fl failures
 --   cr cancel requested      cm attempt whose outputs are being committed
 --   nf faults of nodes       nn name       g heeds its job: "" not, "s" spread, "a" alone
+--   cs session of its node in which it was claimed, see AttemptClaim
+--   xu exclusive: not to be started before this, by the clock of Redis
 --   p b place in its job and not yet released: see follow.lua
 -- A node's record: st state, inc incarnation, cc cm cs capacity (milli cpu, memory,
 -- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras,
--- hf hu the task its room is held for and until when, ls la losses and the last one.
+-- hf hu the task its room is held for and until when, ls la losses and the last one,
+-- lu until when its lease was renewed, by the clock of Redis.
 
 -- Appends an event and returns its seq, and for a task's history the field and the
 -- line that hold it, without the ids that its record has. Empty members are "-".
@@ -35,6 +38,32 @@ local function extras_of(text)
   if text == '' then return extras end
   for name, count in string.gmatch(text or '', '([%w-]+)=(%d+)') do extras[name] = tonumber(count) end
   return extras
+end
+
+-- The time by the clock of Redis, which no replica's clock can put forward or back.
+local function redis_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- A node's lease, of which exclusive_until tells the end.
+local function renew_lease(node, incarnation, lease_ms)
+  redis.call('SET', lease_key(node), incarnation, 'PX', lease_ms)
+  redis.call('ZADD', LEASES, tonumber(NOW) + tonumber(lease_ms), node)
+  redis.call('HSET', node_key(node), 'lu', redis_ms() + tonumber(lease_ms))
+end
+
+-- What a node itself says of the end of an attempt: the command runs no more.
+local told_by_node = {retry = true, node_fault = true, refused = true, node_restarted = true}
+
+-- When a task that was taken from a node may start elsewhere, by the clock of Redis: nil,
+-- at once, unless it is exclusive and the node may still run it. See lease.ts.
+local function exclusive_until(task, node, reason)
+  if told_by_node[reason] then return nil end
+  local spec = redis.call('HGET', task_key(task), 'sp')
+  if not string.find(spec, '"exclusive":true', 1, true) or not cjson.decode(spec).exclusive then return nil end
+  local lease = tonumber(redis.call('HGET', node_key(node), 'lu') or 0)
+  return math.max(redis_ms(), lease) + EXCLUSIVE_STOP_MS
 end
 
 -- Takes what a task needs from a node; false and nothing taken if it does not fit (T4).

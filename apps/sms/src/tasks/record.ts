@@ -68,7 +68,7 @@ export function rankOf(spec: TaskSpec, createdAtMs: number): number {
 }
 
 const fields = [
-  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb",
+  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb", "cs",
 ] as const; // prettier-ignore
 export const recordFields: string[] = [...fields];
 
@@ -81,6 +81,8 @@ export interface TaskRecord {
   nodeFaults: number;
   /** While pending: when it may be placed at the earliest. */
   notBeforeMs: number;
+  /** Session of its node in which the current attempt was claimed; see AttemptClaim. */
+  claimedIn: string | undefined;
 }
 
 /** The record from the values of `recordFields`; undefined if there is none. */
@@ -109,6 +111,7 @@ export function decodeRecord(
     committing,
     nodeFaults: number("nf") ?? 0,
     notBeforeMs: number("nb") ?? 0,
+    claimedIn: at("cs"),
     task: {
       id,
       jobId: at("j") ?? jobOfOne(id),

@@ -4,6 +4,7 @@
  */
 import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
 import { type Keys, keysLua } from "@spear/shared/redis/keys.ts";
+import { exclusiveStopMs } from "@spear/shared/lease.ts";
 import { Script } from "@spear/shared/redis/script.ts";
 import { transitionsLua, type TaskState } from "@spear/shared/state.ts";
 import type { Event, OutputObject, TaskSpec } from "@spear/shared/task.ts";
@@ -42,7 +43,8 @@ import transitionLua from "./transition.lua" with { type: "text" };
 
 /** Put before every script of SMS: keys, state machine, events, reservations, what follows for jobs. */
 export const preamble = [
-  `${keysLua}${transitionsLua}local NOW, KEEP = ARGV[1], ARGV[2]`,
+  `${keysLua}${transitionsLua}local NOW, KEEP = ARGV[1], ARGV[2]
+local EXCLUSIVE_STOP_MS = ${exclusiveStopMs}`,
   commonLua,
   followLua,
   cancellingLua,

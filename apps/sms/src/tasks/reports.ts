@@ -14,6 +14,9 @@ import type { OutputPublisher } from "./outputs.ts";
 import type { TaskRecord } from "./record.ts";
 import type { Outcome, RecordStore } from "./store.ts";
 
+/** The incarnation in a session's name; see AttemptClaim. */
+const runOf = (session: string): string => session.split(" ", 1)[0] ?? "";
+
 type Fields = Record<string, string | number>;
 
 /** What the record keeps of an exit. */
@@ -56,11 +59,13 @@ export class Reports {
     const { attempt, body } = report;
     switch (body?.$case) {
       case "claim":
-        return this.#claim(id, attempt, nodeId);
+        return this.#claim(id, attempt, nodeId, body.value.session);
       case "refusal":
         return this.#backToPending(id, attempt, nodeId, "refused", body.value.failure, undefined);
       case "exit":
         return this.#exit(id, attempt, nodeId, body.value);
+      case "adoption":
+        throw new Fault("unimplemented", "adoption of attempts is not built yet");
       case undefined:
         throw new Fault("invalid_argument", "report.body: nothing is reported", {
           field: "report.body",
@@ -68,12 +73,22 @@ export class Reports {
     }
   }
 
-  async #claim(id: TaskId, attempt: number, nodeId: NodeId): Promise<{ stale: boolean }> {
+  async #claim(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    session: string,
+  ): Promise<{ stale: boolean }> {
     const outcome = await this.#records.transition(
-      { id, to: "running", attempt, nodeId, reason: "claimed" },
+      { id, to: "running", attempt, nodeId, reason: "claimed", set: { cs: session } },
       this.#clock.nowMs(),
     );
-    return { stale: outcome.code !== "ok" && outcome.code !== "again" };
+    if (outcome.code !== "again") return { stale: outcome.code !== "ok" };
+    // The node asks again, unless an earlier run of it began the attempt and lost it.
+    const claimedIn = (await this.#records.get(id))?.claimedIn;
+    if (claimedIn === undefined || runOf(claimedIn) === runOf(session)) return { stale: false };
+    await this.requeue(id, attempt, nodeId, "node_restarted");
+    return { stale: true };
   }
 
   async #exit(

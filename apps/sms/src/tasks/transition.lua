@@ -12,11 +12,12 @@
 --   illegal      the state machine does not allow it
 --   committing   its outputs are being committed: only success may follow, or the
 --                failure of the commit itself (reason outputs_failed)
---   no_capacity  the node has no room or takes no tasks
+--   no_capacity  the node has no room or takes no tasks, or the task is exclusive and
+--                may still run where it was
 local id, to, attempt, node, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local not_before, exit = tonumber(ARGV[8]), ARGV[9]
 
-local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'cr', 'g', 'p', 'b')
+local record = redis.call('HMGET', KEYS[2], 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'cr', 'g', 'p', 'b', 'xu')
 local from, current, holder = record[1], record[2], record[3]
 if not from then return {'missing', 0, '', ''} end
 if attempt ~= '' and attempt ~= current then return {'stale', tonumber(current), holder, from} end
@@ -36,6 +37,9 @@ local function put(field, value)
   set[#set + 1], set[#set + 2] = field, value
 end
 if to == 'assigned' then
+  if record[15] and tonumber(record[15]) > redis_ms() then
+    return {'no_capacity', tonumber(current), node, from}
+  end
   if not reserve(node, id, cpu, memory, extras, record[4], record[12]) then
     return {'no_capacity', tonumber(current), node, from}
   end
@@ -52,8 +56,13 @@ end
 
 if from == 'pending' then no_longer_waits(id, record[5]) end
 if to == 'pending' then
+  local waits = from == 'running' and exclusive_until(id, holder, reason)
+  if waits then
+    put('xu', waits)
+    not_before = math.max(not_before, tonumber(NOW) + waits - redis_ms())
+  end
   await_node(id, record[5], record[6], not_before)
-  if not_before > 0 then put('nb', ARGV[8]) end
+  if not_before > 0 then put('nb', not_before) end
 elseif to ~= 'assigned' and to ~= 'running' then
   put('fa', NOW)
 end

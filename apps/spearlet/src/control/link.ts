@@ -20,8 +20,10 @@ import { systemClock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { messages, unary } from "@spear/shared/grpc/client.ts";
 import type { Log } from "@spear/shared/log.ts";
+import type { Moment } from "@spear/shared/lease.ts";
 import type { NodeUsage } from "@spear/shared/node.ts";
 import { attemptKey, attemptOf, type AttemptId } from "../executions/attempt.ts";
+import type { Ownership } from "./ownership.ts";
 import type { Reports } from "./reports.ts";
 
 export interface LinkOptions {
@@ -35,6 +37,7 @@ export interface LinkOptions {
   /** Attempts that run here. */
   running: () => AttemptId[];
   reports: Reports;
+  ownership: Ownership;
   /** Connects to what the answer names. */
   onRegistered: (response: RegisterResponse) => Promise<void>;
   /** Ends an attempt, to be reported as cancelled. */
@@ -151,7 +154,7 @@ export class Link implements AsyncDisposable {
   }
 
   async #session(signal: AbortSignal, onWelcome: () => void): Promise<void> {
-    const { describe, incarnation, running, reports, log, smsAddress } = this.#options;
+    const { describe, incarnation, running, reports, ownership, log, smsAddress } = this.#options;
     const over = new AbortController();
     const stream = this.#client.session(new Metadata());
     const send = (body: NonNullable<SessionRequest["body"]>) => stream.write({ body });
@@ -162,10 +165,26 @@ export class Link implements AsyncDisposable {
         send({ $case: "reports", value: { reports } });
       }
     });
+    // SMS renews the lease in the order in which it is asked, first by the hello.
+    const asked: Moment[] = [ownership.stamp()];
+    const renewed = (leaseMs: number) => {
+      const sent = asked.shift();
+      if (sent !== undefined) ownership.granted(sent, leaseMs);
+    };
+    const beat = () => {
+      asked.push(ownership.stamp());
+      send({ $case: "heartbeat", value: this.#options.usage() });
+    };
     const held = new Map([...running(), ...reports.ends()].map((id) => [attemptKey(id), id]));
     send({
       $case: "hello",
-      value: { nodeId: describe().id, incarnation, held: [...held.values()] },
+      value: {
+        nodeId: describe().id,
+        incarnation,
+        held: [...held.values()],
+        clusterId: "",
+        session: reports.nextSession(incarnation),
+      },
     });
     const reads = new LogReads(stream, this.#options, over.signal);
     const silence = setTimeout(() => stream.cancel(), welcomeTimeoutMs);
@@ -175,18 +194,19 @@ export class Link implements AsyncDisposable {
         switch (body?.$case) {
           case "welcome":
             clearTimeout(silence);
+            renewed(body.value.leaseMs);
             for (const attempt of body.value.disowned) this.#disown(attempt);
             this.#connected = true;
             this.#away = false;
             onWelcome();
             log.info({ smsAddress, nodeId: describe().id }, "session is open");
             clearInterval(heartbeat);
-            heartbeat = setInterval(
-              () => send({ $case: "heartbeat", value: this.#options.usage() }),
-              body.value.heartbeatMs,
-            );
-            send({ $case: "heartbeat", value: this.#options.usage() });
+            heartbeat = setInterval(beat, body.value.heartbeatMs);
+            beat();
             reports.attach((report) => outgoing.add(report));
+            break;
+          case "renewed":
+            renewed(body.value.leaseMs);
             break;
           case "acks":
             for (const ack of body.value.acks) reports.acknowledge(ack);
@@ -197,6 +217,7 @@ export class Link implements AsyncDisposable {
           case "read":
             reads.handle(body.value);
             break;
+          case "replicas":
           case undefined:
             break;
         }

@@ -29,12 +29,21 @@ export class Reports implements Disposable {
   readonly #pending = new Map<number, Pending>();
   #send: ((report: AttemptReport) => void) | undefined;
   #lastId = 0;
+  #sessions = 0;
+  /** The session that is open or was the last; see AttemptClaim. */
+  #session = "";
 
   /** Opens the journal at `path`; what an earlier run could not deliver is pending again. */
   constructor(path: string, log: Log) {
     this.#log = log;
     this.#journal = Journal.open(path);
     for (const [, report] of this.#journal.entries()) void this.#push(report);
+  }
+
+  /** Counts one more session, before its hello says what is held. */
+  nextSession(incarnation: string): number {
+    this.#session = `${incarnation} ${++this.#sessions}`;
+    return this.#sessions;
   }
 
   get size(): number {
@@ -59,7 +68,7 @@ export class Reports implements Disposable {
    */
   async claim(id: AttemptId, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted();
-    const report = this.#report(id, { $case: "claim", value: {} });
+    const report = this.#report(id, { $case: "claim", value: { session: this.#session } });
     const stale = this.#push(report);
     const stopped = Promise.withResolvers<never>();
     const onAbort = () => {

@@ -34,7 +34,13 @@ import type { Execution as ExecutionView, Phase } from "./schema.ts";
 import type { Staging } from "./staging.ts";
 
 /** Why an attempt is ended from outside. */
-export type StopReason = "cancelled" | "timed_out" | "disowned" | "node_stops" | "too_slow";
+export type StopReason =
+  | "cancelled"
+  | "timed_out"
+  | "disowned"
+  | "node_stops"
+  | "too_slow"
+  | "lease_lost";
 
 /** What a later run of the SPEARlet needs to take over from this one, or clean up after it. */
 export interface LeftBehind extends AttemptId {
@@ -65,6 +71,8 @@ export interface ExecutionDeps {
   stopGraceMs: number;
   /** Longest time before the command starts, in milliseconds. */
   prepareTimeoutMs: number;
+  /** True while nobody else can have been given what this node holds. */
+  owned: () => boolean;
   log: Log;
 }
 
@@ -127,6 +135,11 @@ export class Execution {
     }
   }
 
+  /** It must never run twice at once. */
+  get exclusive(): boolean {
+    return this.spec.exclusive === true;
+  }
+
   get ended(): boolean {
     return this.#phase === "ended";
   }
@@ -173,7 +186,7 @@ export class Execution {
 
   #graceMs(): number {
     const asked = this.spec.graceMs ?? specDefaults.graceMs;
-    if (this.#reason === "disowned") return 0;
+    if (this.#reason === "disowned" || this.#reason === "lease_lost") return 0;
     return this.#reason === "node_stops" ? Math.min(asked, this.#deps.stopGraceMs) : asked;
   }
 
@@ -190,6 +203,8 @@ export class Execution {
       this.#enter("ended");
       return { left: waits ? "unclaimed" : "done" };
     }
+    // The answer may be of a lease that has ended meanwhile.
+    if (this.exclusive && !this.#deps.owned()) this.#reason ??= "lease_lost";
     if (this.#reason !== undefined) this.#stopping.abort(new Error(this.#reason));
     const log = logs.create(this.id, this.#maxLogBytes);
     return this.#report(await this.#toEnd(log, () => this.#begin(log)));
@@ -401,6 +416,16 @@ export class Execution {
             message: `it was not ready to start after ${this.#deps.prepareTimeoutMs} ms`,
           },
           nodeFault: false,
+        };
+      case "lease_lost":
+        return {
+          ...ended,
+          state: "failed",
+          failure: {
+            code: "lease_lost",
+            message: "the node was cut off from SMS, and the task is exclusive",
+          },
+          nodeFault: true,
         };
       case "node_stops":
         return {

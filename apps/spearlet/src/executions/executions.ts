@@ -85,6 +85,8 @@ export class Executions {
     const agent = this.#deps.agents.known(runtime);
     // An end that was noted already is the truth, whatever still runs.
     if (agent === undefined || this.#deps.hasEnd(id)) return false;
+    // Nobody knows whether the node still owns it.
+    if (spec.exclusive === true) return false;
     const execution = new Execution(id, spec, agent, this.#deps);
     if (!(await execution.adopt(left))) return false;
     this.#deps.log.info({ ...id, runtime }, "took over what an earlier run left");
@@ -127,7 +129,12 @@ export class Executions {
     if (this.#deps.hasEnd(id)) return Promise.resolve({ left: "done" });
     const runtime = runtimeOf(spec);
     const agent = this.#deps.agents.get(runtime);
-    if (agent === undefined) return this.#refuse(id, runtime);
+    if (agent === undefined) {
+      return this.#refuse(id, "runtime_unavailable", `the node does not offer ${runtime} now`);
+    }
+    if (spec.exclusive === true && !this.#deps.owned()) {
+      return this.#refuse(id, "lease_lost", "the node does not know how long its lease lasts");
+    }
     const execution = new Execution(id, spec, agent, this.#deps);
     return this.#hold(execution, () => execution.run());
   }
@@ -144,13 +151,12 @@ export class Executions {
     return outcome;
   }
 
-  async #refuse(id: AttemptId, runtime: Runtime): Promise<Outcome> {
-    const failure = {
-      code: "runtime_unavailable",
-      message: `the node does not offer ${runtime} now`,
-    };
-    await this.#deps.upstream.deliver(id, { $case: "refusal", value: { failure } });
-    return { left: "failed", message: failure.message };
+  async #refuse(id: AttemptId, code: string, message: string): Promise<Outcome> {
+    await this.#deps.upstream.deliver(id, {
+      $case: "refusal",
+      value: { failure: { code, message } },
+    });
+    return { left: "failed", message };
   }
 
   /** Ends an attempt, if it is here; it is reported as cancelled. */
@@ -161,6 +167,14 @@ export class Executions {
   /** Kills an attempt that is another node's now; it is not reported. */
   disown(id: AttemptId): void {
     this.#active.get(attemptKey(id))?.execution.stop("disowned");
+  }
+
+  /** The node no longer owns what it holds: ends what must never run twice at once. */
+  loseOwnership(): void {
+    for (const { execution } of this.#active.values()) {
+      // What waits for its claim is asked about the lease when that is granted.
+      if (execution.exclusive) execution.stop("lease_lost");
+    }
   }
 
   /** Ends all attempts and takes no more; resolves when all have ended and are reported. */

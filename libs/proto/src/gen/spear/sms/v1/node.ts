@@ -25,6 +25,7 @@ import {
   Failure,
   LogChunk,
   OutputObject,
+  TaskSpec,
   TaskState,
   taskStateFromJSON,
   taskStateToJSON,
@@ -59,6 +60,10 @@ export interface RegisterResponse {
   leaseMs: number;
   /** How often to send a heartbeat, in milliseconds. */
   heartbeatMs: number;
+  /** gRPC addresses of the replicas of SMS that are there. */
+  smsAddresses: string[];
+  /** Which life of the cluster's data this is; another one once Redis has lost them. */
+  clusterId: string;
 }
 
 /** See NodeService.Deregister. */
@@ -77,6 +82,8 @@ export interface HeldAttempt {
   taskId: string;
   /** Attempt. */
   attempt: number;
+  /** It may have no record yet: the node accepted it while it was cut off. */
+  local?: boolean | undefined;
 }
 
 /** First message of a session. */
@@ -87,6 +94,10 @@ export interface SessionHello {
   incarnation: string;
   /** Every attempt that it runs or has a report for. */
   held: HeldAttempt[];
+  /** RegisterResponse.cluster_id as it was when it took what it holds; empty: it holds nothing. */
+  clusterId: string;
+  /** Grows with each session of this run, so that a hello that is late is known. */
+  session: number;
 }
 
 /** What happened to an attempt. */
@@ -110,6 +121,9 @@ export interface AttemptReport {
     | //
     /** The node can't run it and did not start it. */
     { $case: "refusal"; value: AttemptRefusal }
+    | //
+    /** It runs, or has ended, and may have no record yet. */
+    { $case: "adoption"; value: AttemptAdoption }
     | undefined;
 }
 
@@ -121,6 +135,27 @@ export interface ReportBatch {
 
 /** The node is about to start an attempt. */
 export interface AttemptClaim {
+  /** Session during or after which the node took it: incarnation, a space, SessionHello.session. */
+  session: string;
+}
+
+/**
+ * An attempt of which only the node knew: of a task that it accepted while it was
+ * cut off, or whose record went with Redis. Its record is made from this.
+ */
+export interface AttemptAdoption {
+  /** What was asked for. */
+  spec?:
+    | TaskSpec
+    | undefined;
+  /** When the node accepted the task; milliseconds since 1970. */
+  submittedAtMs: number;
+  /** When the attempt began. */
+  startedAtMs: number;
+  /** Idempotency key of the submit; empty: none. */
+  idempotencyKey: string;
+  /** How it ended, if it has. */
+  exit?: AttemptExit | undefined;
 }
 
 /** An attempt ended. */
@@ -194,6 +229,20 @@ export interface SessionWelcome {
   heartbeatMs: number;
   /** Attempts of the node that are no longer its own: to be killed, not reported. */
   disowned: HeldAttempt[];
+  /** Attempts of the node that have no record because Redis has lost it: to be reported for adoption. */
+  unknown: HeldAttempt[];
+}
+
+/** A heartbeat has renewed the lease, in the order in which the heartbeats came. */
+export interface LeaseRenewed {
+  /** How long it lasts from when that heartbeat was sent, in milliseconds. */
+  leaseMs: number;
+}
+
+/** The replicas of SMS have changed. */
+export interface ReplicaList {
+  /** gRPC addresses of those that are there. */
+  smsAddresses: string[];
 }
 
 /** Answer to a report. It is sent once the record has it. */
@@ -202,6 +251,8 @@ export interface ReportAck {
   reportId: number;
   /** The attempt is no longer the node's: kill it and forget it. */
   stale: boolean;
+  /** The record can't have it now, for want of room: report it again later. */
+  later?: boolean | undefined;
 }
 
 /** Answers to reports, in any order. */
@@ -254,6 +305,12 @@ export interface SessionResponse {
     | //
     /** Send output. */
     { $case: "read"; value: LogRead }
+    | //
+    /** The lease was renewed. */
+    { $case: "renewed"; value: LeaseRenewed }
+    | //
+    /** The replicas of SMS have changed. */
+    { $case: "replicas"; value: ReplicaList }
     | undefined;
 }
 
@@ -391,7 +448,16 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
 };
 
 function createBaseRegisterResponse(): RegisterResponse {
-  return { nodeId: "", redisUrl: "", queuePrefix: "", storeUrl: "", leaseMs: 0, heartbeatMs: 0 };
+  return {
+    nodeId: "",
+    redisUrl: "",
+    queuePrefix: "",
+    storeUrl: "",
+    leaseMs: 0,
+    heartbeatMs: 0,
+    smsAddresses: [],
+    clusterId: "",
+  };
 }
 
 export const RegisterResponse: MessageFns<RegisterResponse> = {
@@ -413,6 +479,12 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
     }
     if (message.heartbeatMs !== 0) {
       writer.uint32(48).int64(message.heartbeatMs);
+    }
+    for (const v of message.smsAddresses) {
+      writer.uint32(58).string(v!);
+    }
+    if (message.clusterId !== "") {
+      writer.uint32(66).string(message.clusterId);
     }
     return writer;
   },
@@ -478,6 +550,22 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
             message.heartbeatMs = longToNumber(reader.int64());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.smsAddresses.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -522,6 +610,16 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
         : isSet(object.heartbeat_ms)
         ? globalThis.Number(object.heartbeat_ms)
         : 0,
+      smsAddresses: globalThis.Array.isArray(object?.smsAddresses)
+        ? object.smsAddresses.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.sms_addresses)
+        ? object.sms_addresses.map((e: any) => globalThis.String(e))
+        : [],
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
     };
   },
 
@@ -545,6 +643,12 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
     if (message.heartbeatMs !== 0) {
       obj.heartbeatMs = Math.round(message.heartbeatMs);
     }
+    if (message.smsAddresses?.length) {
+      obj.smsAddresses = message.smsAddresses;
+    }
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
     return obj;
   },
 
@@ -559,6 +663,8 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
     message.storeUrl = object.storeUrl ?? "";
     message.leaseMs = object.leaseMs ?? 0;
     message.heartbeatMs = object.heartbeatMs ?? 0;
+    message.smsAddresses = object.smsAddresses?.map((e) => e) || [];
+    message.clusterId = object.clusterId ?? "";
     return message;
   },
 };
@@ -689,7 +795,7 @@ export const DeregisterResponse: MessageFns<DeregisterResponse> = {
 };
 
 function createBaseHeldAttempt(): HeldAttempt {
-  return { taskId: "", attempt: 0 };
+  return { taskId: "", attempt: 0, local: undefined };
 }
 
 export const HeldAttempt: MessageFns<HeldAttempt> = {
@@ -699,6 +805,9 @@ export const HeldAttempt: MessageFns<HeldAttempt> = {
     }
     if (message.attempt !== 0) {
       writer.uint32(16).int32(message.attempt);
+    }
+    if (message.local !== undefined) {
+      writer.uint32(24).bool(message.local);
     }
     return writer;
   },
@@ -732,6 +841,14 @@ export const HeldAttempt: MessageFns<HeldAttempt> = {
             message.attempt = reader.int32();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.local = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -752,6 +869,7 @@ export const HeldAttempt: MessageFns<HeldAttempt> = {
         ? globalThis.String(object.task_id)
         : "",
       attempt: isSet(object.attempt) ? globalThis.Number(object.attempt) : 0,
+      local: isSet(object.local) ? globalThis.Boolean(object.local) : undefined,
     };
   },
 
@@ -763,6 +881,9 @@ export const HeldAttempt: MessageFns<HeldAttempt> = {
     if (message.attempt !== 0) {
       obj.attempt = Math.round(message.attempt);
     }
+    if (message.local !== undefined) {
+      obj.local = message.local;
+    }
     return obj;
   },
 
@@ -773,12 +894,13 @@ export const HeldAttempt: MessageFns<HeldAttempt> = {
     const message = createBaseHeldAttempt();
     message.taskId = object.taskId ?? "";
     message.attempt = object.attempt ?? 0;
+    message.local = object.local ?? undefined;
     return message;
   },
 };
 
 function createBaseSessionHello(): SessionHello {
-  return { nodeId: "", incarnation: "", held: [] };
+  return { nodeId: "", incarnation: "", held: [], clusterId: "", session: 0 };
 }
 
 export const SessionHello: MessageFns<SessionHello> = {
@@ -791,6 +913,12 @@ export const SessionHello: MessageFns<SessionHello> = {
     }
     for (const v of message.held) {
       HeldAttempt.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.clusterId !== "") {
+      writer.uint32(34).string(message.clusterId);
+    }
+    if (message.session !== 0) {
+      writer.uint32(40).int64(message.session);
     }
     return writer;
   },
@@ -832,6 +960,22 @@ export const SessionHello: MessageFns<SessionHello> = {
             message.held.push(HeldAttempt.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.session = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -853,6 +997,12 @@ export const SessionHello: MessageFns<SessionHello> = {
         : "",
       incarnation: isSet(object.incarnation) ? globalThis.String(object.incarnation) : "",
       held: globalThis.Array.isArray(object?.held) ? object.held.map((e: any) => HeldAttempt.fromJSON(e)) : [],
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      session: isSet(object.session) ? globalThis.Number(object.session) : 0,
     };
   },
 
@@ -867,6 +1017,12 @@ export const SessionHello: MessageFns<SessionHello> = {
     if (message.held?.length) {
       obj.held = message.held.map((e) => HeldAttempt.toJSON(e));
     }
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.session !== 0) {
+      obj.session = Math.round(message.session);
+    }
     return obj;
   },
 
@@ -878,6 +1034,8 @@ export const SessionHello: MessageFns<SessionHello> = {
     message.nodeId = object.nodeId ?? "";
     message.incarnation = object.incarnation ?? "";
     message.held = object.held?.map((e) => HeldAttempt.fromPartial(e)) || [];
+    message.clusterId = object.clusterId ?? "";
+    message.session = object.session ?? 0;
     return message;
   },
 };
@@ -909,6 +1067,9 @@ export const AttemptReport: MessageFns<AttemptReport> = {
         break;
       case "refusal":
         AttemptRefusal.encode(message.body.value, writer.uint32(58).fork()).join();
+        break;
+      case "adoption":
+        AttemptAdoption.encode(message.body.value, writer.uint32(66).fork()).join();
         break;
     }
     return writer;
@@ -983,6 +1144,14 @@ export const AttemptReport: MessageFns<AttemptReport> = {
             message.body = { $case: "refusal", value: AttemptRefusal.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.body = { $case: "adoption", value: AttemptAdoption.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1019,6 +1188,8 @@ export const AttemptReport: MessageFns<AttemptReport> = {
         ? { $case: "exit", value: AttemptExit.fromJSON(object.exit) }
         : isSet(object.refusal)
         ? { $case: "refusal", value: AttemptRefusal.fromJSON(object.refusal) }
+        : isSet(object.adoption)
+        ? { $case: "adoption", value: AttemptAdoption.fromJSON(object.adoption) }
         : undefined,
     };
   },
@@ -1043,6 +1214,8 @@ export const AttemptReport: MessageFns<AttemptReport> = {
       obj.exit = AttemptExit.toJSON(message.body.value);
     } else if (message.body?.$case === "refusal") {
       obj.refusal = AttemptRefusal.toJSON(message.body.value);
+    } else if (message.body?.$case === "adoption") {
+      obj.adoption = AttemptAdoption.toJSON(message.body.value);
     }
     return obj;
   },
@@ -1072,6 +1245,12 @@ export const AttemptReport: MessageFns<AttemptReport> = {
       case "refusal": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "refusal", value: AttemptRefusal.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "adoption": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "adoption", value: AttemptAdoption.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1152,11 +1331,14 @@ export const ReportBatch: MessageFns<ReportBatch> = {
 };
 
 function createBaseAttemptClaim(): AttemptClaim {
-  return {};
+  return { session: "" };
 }
 
 export const AttemptClaim: MessageFns<AttemptClaim> = {
-  encode(_: AttemptClaim, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: AttemptClaim, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== "") {
+      writer.uint32(10).string(message.session);
+    }
     return writer;
   },
 
@@ -1173,6 +1355,14 @@ export const AttemptClaim: MessageFns<AttemptClaim> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.session = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1185,20 +1375,171 @@ export const AttemptClaim: MessageFns<AttemptClaim> = {
     }
   },
 
-  fromJSON(_: any): AttemptClaim {
-    return {};
+  fromJSON(object: any): AttemptClaim {
+    return { session: isSet(object.session) ? globalThis.String(object.session) : "" };
   },
 
-  toJSON(_: AttemptClaim): unknown {
+  toJSON(message: AttemptClaim): unknown {
     const obj: any = {};
+    if (message.session !== "") {
+      obj.session = message.session;
+    }
     return obj;
   },
 
   create<I extends Exact<DeepPartial<AttemptClaim>, I>>(base?: I): AttemptClaim {
     return AttemptClaim.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<AttemptClaim>, I>>(_: I): AttemptClaim {
+  fromPartial<I extends Exact<DeepPartial<AttemptClaim>, I>>(object: I): AttemptClaim {
     const message = createBaseAttemptClaim();
+    message.session = object.session ?? "";
+    return message;
+  },
+};
+
+function createBaseAttemptAdoption(): AttemptAdoption {
+  return { spec: undefined, submittedAtMs: 0, startedAtMs: 0, idempotencyKey: "", exit: undefined };
+}
+
+export const AttemptAdoption: MessageFns<AttemptAdoption> = {
+  encode(message: AttemptAdoption, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.spec !== undefined) {
+      TaskSpec.encode(message.spec, writer.uint32(10).fork()).join();
+    }
+    if (message.submittedAtMs !== 0) {
+      writer.uint32(16).int64(message.submittedAtMs);
+    }
+    if (message.startedAtMs !== 0) {
+      writer.uint32(24).int64(message.startedAtMs);
+    }
+    if (message.idempotencyKey !== "") {
+      writer.uint32(34).string(message.idempotencyKey);
+    }
+    if (message.exit !== undefined) {
+      AttemptExit.encode(message.exit, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AttemptAdoption {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAttemptAdoption();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.spec = TaskSpec.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.submittedAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.startedAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.idempotencyKey = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.exit = AttemptExit.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AttemptAdoption {
+    return {
+      spec: isSet(object.spec) ? TaskSpec.fromJSON(object.spec) : undefined,
+      submittedAtMs: isSet(object.submittedAtMs)
+        ? globalThis.Number(object.submittedAtMs)
+        : isSet(object.submitted_at_ms)
+        ? globalThis.Number(object.submitted_at_ms)
+        : 0,
+      startedAtMs: isSet(object.startedAtMs)
+        ? globalThis.Number(object.startedAtMs)
+        : isSet(object.started_at_ms)
+        ? globalThis.Number(object.started_at_ms)
+        : 0,
+      idempotencyKey: isSet(object.idempotencyKey)
+        ? globalThis.String(object.idempotencyKey)
+        : isSet(object.idempotency_key)
+        ? globalThis.String(object.idempotency_key)
+        : "",
+      exit: isSet(object.exit) ? AttemptExit.fromJSON(object.exit) : undefined,
+    };
+  },
+
+  toJSON(message: AttemptAdoption): unknown {
+    const obj: any = {};
+    if (message.spec !== undefined) {
+      obj.spec = TaskSpec.toJSON(message.spec);
+    }
+    if (message.submittedAtMs !== 0) {
+      obj.submittedAtMs = Math.round(message.submittedAtMs);
+    }
+    if (message.startedAtMs !== 0) {
+      obj.startedAtMs = Math.round(message.startedAtMs);
+    }
+    if (message.idempotencyKey !== "") {
+      obj.idempotencyKey = message.idempotencyKey;
+    }
+    if (message.exit !== undefined) {
+      obj.exit = AttemptExit.toJSON(message.exit);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AttemptAdoption>, I>>(base?: I): AttemptAdoption {
+    return AttemptAdoption.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AttemptAdoption>, I>>(object: I): AttemptAdoption {
+    const message = createBaseAttemptAdoption();
+    message.spec = (object.spec !== undefined && object.spec !== null) ? TaskSpec.fromPartial(object.spec) : undefined;
+    message.submittedAtMs = object.submittedAtMs ?? 0;
+    message.startedAtMs = object.startedAtMs ?? 0;
+    message.idempotencyKey = object.idempotencyKey ?? "";
+    message.exit = (object.exit !== undefined && object.exit !== null)
+      ? AttemptExit.fromPartial(object.exit)
+      : undefined;
     return message;
   },
 };
@@ -1726,7 +2067,7 @@ export const SessionRequest: MessageFns<SessionRequest> = {
 };
 
 function createBaseSessionWelcome(): SessionWelcome {
-  return { leaseMs: 0, heartbeatMs: 0, disowned: [] };
+  return { leaseMs: 0, heartbeatMs: 0, disowned: [], unknown: [] };
 }
 
 export const SessionWelcome: MessageFns<SessionWelcome> = {
@@ -1739,6 +2080,9 @@ export const SessionWelcome: MessageFns<SessionWelcome> = {
     }
     for (const v of message.disowned) {
       HeldAttempt.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.unknown) {
+      HeldAttempt.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1780,6 +2124,14 @@ export const SessionWelcome: MessageFns<SessionWelcome> = {
             message.disowned.push(HeldAttempt.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.unknown.push(HeldAttempt.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1807,6 +2159,7 @@ export const SessionWelcome: MessageFns<SessionWelcome> = {
       disowned: globalThis.Array.isArray(object?.disowned)
         ? object.disowned.map((e: any) => HeldAttempt.fromJSON(e))
         : [],
+      unknown: globalThis.Array.isArray(object?.unknown) ? object.unknown.map((e: any) => HeldAttempt.fromJSON(e)) : [],
     };
   },
 
@@ -1821,6 +2174,9 @@ export const SessionWelcome: MessageFns<SessionWelcome> = {
     if (message.disowned?.length) {
       obj.disowned = message.disowned.map((e) => HeldAttempt.toJSON(e));
     }
+    if (message.unknown?.length) {
+      obj.unknown = message.unknown.map((e) => HeldAttempt.toJSON(e));
+    }
     return obj;
   },
 
@@ -1832,12 +2188,159 @@ export const SessionWelcome: MessageFns<SessionWelcome> = {
     message.leaseMs = object.leaseMs ?? 0;
     message.heartbeatMs = object.heartbeatMs ?? 0;
     message.disowned = object.disowned?.map((e) => HeldAttempt.fromPartial(e)) || [];
+    message.unknown = object.unknown?.map((e) => HeldAttempt.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseLeaseRenewed(): LeaseRenewed {
+  return { leaseMs: 0 };
+}
+
+export const LeaseRenewed: MessageFns<LeaseRenewed> = {
+  encode(message: LeaseRenewed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.leaseMs !== 0) {
+      writer.uint32(8).int64(message.leaseMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LeaseRenewed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLeaseRenewed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.leaseMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LeaseRenewed {
+    return {
+      leaseMs: isSet(object.leaseMs)
+        ? globalThis.Number(object.leaseMs)
+        : isSet(object.lease_ms)
+        ? globalThis.Number(object.lease_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: LeaseRenewed): unknown {
+    const obj: any = {};
+    if (message.leaseMs !== 0) {
+      obj.leaseMs = Math.round(message.leaseMs);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LeaseRenewed>, I>>(base?: I): LeaseRenewed {
+    return LeaseRenewed.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LeaseRenewed>, I>>(object: I): LeaseRenewed {
+    const message = createBaseLeaseRenewed();
+    message.leaseMs = object.leaseMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseReplicaList(): ReplicaList {
+  return { smsAddresses: [] };
+}
+
+export const ReplicaList: MessageFns<ReplicaList> = {
+  encode(message: ReplicaList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.smsAddresses) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplicaList {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplicaList();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.smsAddresses.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReplicaList {
+    return {
+      smsAddresses: globalThis.Array.isArray(object?.smsAddresses)
+        ? object.smsAddresses.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.sms_addresses)
+        ? object.sms_addresses.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ReplicaList): unknown {
+    const obj: any = {};
+    if (message.smsAddresses?.length) {
+      obj.smsAddresses = message.smsAddresses;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReplicaList>, I>>(base?: I): ReplicaList {
+    return ReplicaList.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReplicaList>, I>>(object: I): ReplicaList {
+    const message = createBaseReplicaList();
+    message.smsAddresses = object.smsAddresses?.map((e) => e) || [];
     return message;
   },
 };
 
 function createBaseReportAck(): ReportAck {
-  return { reportId: 0, stale: false };
+  return { reportId: 0, stale: false, later: undefined };
 }
 
 export const ReportAck: MessageFns<ReportAck> = {
@@ -1847,6 +2350,9 @@ export const ReportAck: MessageFns<ReportAck> = {
     }
     if (message.stale !== false) {
       writer.uint32(16).bool(message.stale);
+    }
+    if (message.later !== undefined) {
+      writer.uint32(24).bool(message.later);
     }
     return writer;
   },
@@ -1880,6 +2386,14 @@ export const ReportAck: MessageFns<ReportAck> = {
             message.stale = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.later = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1900,6 +2414,7 @@ export const ReportAck: MessageFns<ReportAck> = {
         ? globalThis.Number(object.report_id)
         : 0,
       stale: isSet(object.stale) ? globalThis.Boolean(object.stale) : false,
+      later: isSet(object.later) ? globalThis.Boolean(object.later) : undefined,
     };
   },
 
@@ -1911,6 +2426,9 @@ export const ReportAck: MessageFns<ReportAck> = {
     if (message.stale !== false) {
       obj.stale = message.stale;
     }
+    if (message.later !== undefined) {
+      obj.later = message.later;
+    }
     return obj;
   },
 
@@ -1921,6 +2439,7 @@ export const ReportAck: MessageFns<ReportAck> = {
     const message = createBaseReportAck();
     message.reportId = object.reportId ?? 0;
     message.stale = object.stale ?? false;
+    message.later = object.later ?? undefined;
     return message;
   },
 };
@@ -2277,6 +2796,12 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "read":
         LogRead.encode(message.body.value, writer.uint32(34).fork()).join();
         break;
+      case "renewed":
+        LeaseRenewed.encode(message.body.value, writer.uint32(42).fork()).join();
+        break;
+      case "replicas":
+        ReplicaList.encode(message.body.value, writer.uint32(50).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2326,6 +2851,22 @@ export const SessionResponse: MessageFns<SessionResponse> = {
             message.body = { $case: "read", value: LogRead.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.body = { $case: "renewed", value: LeaseRenewed.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.body = { $case: "replicas", value: ReplicaList.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2348,6 +2889,10 @@ export const SessionResponse: MessageFns<SessionResponse> = {
         ? { $case: "cancel", value: CancelAttempt.fromJSON(object.cancel) }
         : isSet(object.read)
         ? { $case: "read", value: LogRead.fromJSON(object.read) }
+        : isSet(object.renewed)
+        ? { $case: "renewed", value: LeaseRenewed.fromJSON(object.renewed) }
+        : isSet(object.replicas)
+        ? { $case: "replicas", value: ReplicaList.fromJSON(object.replicas) }
         : undefined,
     };
   },
@@ -2362,6 +2907,10 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       obj.cancel = CancelAttempt.toJSON(message.body.value);
     } else if (message.body?.$case === "read") {
       obj.read = LogRead.toJSON(message.body.value);
+    } else if (message.body?.$case === "renewed") {
+      obj.renewed = LeaseRenewed.toJSON(message.body.value);
+    } else if (message.body?.$case === "replicas") {
+      obj.replicas = ReplicaList.toJSON(message.body.value);
     }
     return obj;
   },
@@ -2393,6 +2942,18 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "read": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "read", value: LogRead.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "renewed": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "renewed", value: LeaseRenewed.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "replicas": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "replicas", value: ReplicaList.fromPartial(object.body.value) };
         }
         break;
       }

@@ -42,6 +42,11 @@ export interface SubmitTaskRequest {
     | undefined;
   /** The same key returns the same task, also under concurrent submits. */
   idempotencyKey: string;
+  /**
+   * Id of the task, made by the caller, so that a submit whose answer was lost is
+   * known again. Empty: SMS makes it.
+   */
+  taskId?: string | undefined;
 }
 
 /** See TaskService.SubmitTasks. */
@@ -163,7 +168,7 @@ export interface ReadLogsRequest {
 }
 
 function createBaseSubmitTaskRequest(): SubmitTaskRequest {
-  return { spec: undefined, idempotencyKey: "" };
+  return { spec: undefined, idempotencyKey: "", taskId: undefined };
 }
 
 export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
@@ -173,6 +178,9 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
     }
     if (message.idempotencyKey !== "") {
       writer.uint32(18).string(message.idempotencyKey);
+    }
+    if (message.taskId !== undefined) {
+      writer.uint32(26).string(message.taskId);
     }
     return writer;
   },
@@ -206,6 +214,14 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
             message.idempotencyKey = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -226,6 +242,11 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
         : isSet(object.idempotency_key)
         ? globalThis.String(object.idempotency_key)
         : "",
+      taskId: isSet(object.taskId)
+        ? globalThis.String(object.taskId)
+        : isSet(object.task_id)
+        ? globalThis.String(object.task_id)
+        : undefined,
     };
   },
 
@@ -237,6 +258,9 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
     if (message.idempotencyKey !== "") {
       obj.idempotencyKey = message.idempotencyKey;
     }
+    if (message.taskId !== undefined) {
+      obj.taskId = message.taskId;
+    }
     return obj;
   },
 
@@ -247,6 +271,7 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
     const message = createBaseSubmitTaskRequest();
     message.spec = (object.spec !== undefined && object.spec !== null) ? TaskSpec.fromPartial(object.spec) : undefined;
     message.idempotencyKey = object.idempotencyKey ?? "";
+    message.taskId = object.taskId ?? undefined;
     return message;
   },
 };
