@@ -67,6 +67,7 @@ function inMemory(): Store {
 const taskId = (number: number) => `task_${String(number).padStart(26, "0")}` as TaskId;
 const nodeId = (number: number) => `node_${String(number).padStart(26, "0")}` as NodeId;
 const leaseMs = 600_000;
+const failure = { code: "preempted", message: "for another" };
 
 const specs: TaskSpec[] = [
   { mock: {}, resources: { cpu: 1, memoryBytes: 100 } },
@@ -102,6 +103,11 @@ const operation = fc.oneof(
   { weight: 10, arbitrary: op("advance", { task, node, to: fc.constantFrom("succeeded", "failed", "pending") }) },
   { weight: 2, arbitrary: op("commit", { task, attempt, node }) },
   { weight: 2, arbitrary: op("cancel", { task }) },
+  { weight: 2, arbitrary: op("evict", { task, attempt }) },
+  { weight: 3, arbitrary: op("preempt", { task, node, victims: fc.subarray([0, 1, 2, 3, 4]), attempt: fc.constantFrom(1, 1, 2) }) },
+  { weight: 1, arbitrary: op("drain", { node, until: fc.option(fc.nat(50), { nil: undefined }) }) },
+  { weight: 1, arbitrary: op("cordon", { node, on: fc.boolean() }) },
+  { weight: 1, arbitrary: op("label", { node, set: fc.subarray(["zone", "disk"]), remove: fc.subarray(["zone", "disk", "none"]) }) },
   { weight: 2, arbitrary: op("promote", { limit: fc.integer({ min: 1, max: 3 }) }) },
   { weight: 2, arbitrary: op("hold", { node, task, forMs: fc.integer({ min: 0, max: 9 }) }) },
   { weight: 2, arbitrary: op("register", { node, run: fc.nat(1) }) },
@@ -172,6 +178,26 @@ async function apply({ tasks, nodes, expireLease, setEpoch }: Store, one: Operat
       ); // prettier-ignore
     case "cancel":
       return tasks.cancel(taskId(one.task), now);
+    case "evict":
+      return tasks.evict(taskId(one.task), one.attempt, failure, now);
+    case "preempt": {
+      // Whoever waits, and whoever is there at that attempt, so that most of these come about.
+      const victims = one.victims.map((victim) => ({ id: taskId(victim), attempt: one.attempt }));
+      return tasks.preempt(
+        { nodeId: nodeId(one.node), taskId: taskId(one.task), untilMs: now + 9, failure, victims },
+        now,
+      );
+    }
+    case "drain":
+      return nodes.drain(nodeId(one.node), one.until, now);
+    case "cordon":
+      return nodes.cordon(nodeId(one.node), one.on, now);
+    case "label":
+      return nodes.label(
+        nodeId(one.node),
+        { set: Object.fromEntries(one.set.map((name) => [name, name])), remove: one.remove },
+        now,
+      );
     case "promote":
       return tasks.promote(now, one.limit);
     case "hold":
@@ -230,6 +256,7 @@ async function readAll({ tasks, nodes }: Store, now: number) {
     window: await tasks.waitingClasses(1, 1),
     due: await tasks.nextDueMs(),
     nodeIds: await nodes.ids(),
+    usage: await Promise.all(nodeIds.map((id) => nodes.usage(id))),
     expired: (await nodes.expired(now + leaseMs - 5)).toSorted(),
   }; // prettier-ignore
 }

@@ -19,6 +19,10 @@ export class Checker {
   readonly #replay = new Replay();
   readonly #touched = new Set<TaskId>();
   readonly #attempts = new Map<TaskId, number>();
+  /** Tries that were counted against tasks. */
+  readonly #failures = new Map<TaskId, number>();
+  /** Tasks whose room was asked back by the command that runs. */
+  readonly #putBack = new Set<TaskId>();
   /** Attempts that have published outputs, and those that have begun to run, by task. */
   readonly #published = new Map<string, number>();
   readonly #started = new Set<string>();
@@ -50,7 +54,10 @@ export class Checker {
     );
     this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + 1);
     this.broken(this.#replay.take(event));
-    if (taskId !== undefined) this.#touched.add(taskId as TaskId);
+    if (taskId === undefined) return;
+    this.#touched.add(taskId as TaskId);
+    if (to === "pending" && (reason === "preempted" || reason === "drained"))
+      this.#putBack.add(taskId as TaskId);
   }
 
   before(name: string, args: readonly unknown[]): void {
@@ -70,8 +77,21 @@ export class Checker {
           `T3: attempt ${attempt} changed ${id}, which had attempt ${this.#attempts.get(id)}`,
         ]);
     }
-    for (const id of this.#touched) this.#look(id);
+    for (const id of this.#touched) {
+      this.#look(id);
+      this.#count(id);
+    }
     this.#touched.clear();
+  }
+
+  /** Whose room is asked back loses no try, and neither it nor its node is blamed. */
+  #count(id: TaskId): void {
+    const record = this.#state.tasks.get(id);
+    if (record === undefined) return;
+    const counted = numberAt(record, "fl") + numberAt(record, "nf");
+    if (this.#putBack.delete(id) && counted !== (this.#failures.get(id) ?? 0))
+      this.broken([`${id} was put back and has ${counted} failures, not as before`]);
+    this.#failures.set(id, counted);
   }
 
   /** An attempt's outputs got their names. */

@@ -1,18 +1,25 @@
 /** Node records in memory; see register.lua and its kin for what each step does. */
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
-import type { Node, NodeState, NodeUsage } from "@spear/shared/node.ts";
-import { decodeNode } from "../../apps/sms/src/nodes/redis.ts";
+import type { Node, NodeState, NodeUsage, UsageSample } from "@spear/shared/node.ts";
+import { decodeNode, decodeUsage, usageText } from "../../apps/sms/src/nodes/redis.ts";
 import {
+  type CordonCode,
+  type DrainCode,
   type HeartbeatCode,
   type HoldCode,
+  type LabelChange,
+  type LabelCode,
   lossHalfLifeMs,
+  maxLabels,
   type NodeStore,
   type OnlyIf,
   type RegisterCode,
   type Registration,
   type StandingCode,
+  usageEveryMs,
+  usageKept,
 } from "../../apps/sms/src/nodes/store.ts";
-import { type MemoryState, numberAt } from "./memory.ts";
+import { type Fields, type MemoryState, numberAt } from "./memory.ts";
 
 export class MemoryNodes implements NodeStore {
   readonly #state: MemoryState;
@@ -30,8 +37,11 @@ export class MemoryNodes implements NodeStore {
     const { cpu, memoryBytes, slots, extras } = node.capacity;
     const capacity = { cc: Math.round(cpu * 1000), cm: memoryBytes, cs: slots };
     for (const [field, value] of Object.entries(capacity)) record.set(field, String(value));
+    for (const field of [...record.keys()]) if (field.startsWith("cx:")) record.delete(field);
     for (const [name, count] of Object.entries(extras)) record.set(`cx:${name}`, String(count));
-    record.set("inc", incarnation).set("doc", JSON.stringify(document)).set("seen", String(nowMs));
+    const described = JSON.stringify(document);
+    const changed = record.get("doc") !== described;
+    record.set("inc", incarnation).set("doc", described).set("seen", String(nowMs));
     if (known === undefined) {
       for (const field of ["uc", "um", "us"]) record.set(field, "0");
       record.set("reg", String(nowMs));
@@ -40,21 +50,10 @@ export class MemoryNodes implements NodeStore {
     }
     state.lease(id, nowMs, leaseMs);
     if (before === undefined || before === "left") {
-      record.set("st", "ready");
-      state.emit(
-        nowMs,
-        undefined,
-        "node.state",
-        "",
-        "",
-        id,
-        0,
-        before ?? "",
-        "ready",
-        "registered",
-        "",
-      );
-    }
+      const to = record.has("dr") ? "draining" : "ready";
+      record.set("st", to);
+      this.#emit(nowMs, "node.state", id, before ?? "", to, "registered");
+    } else if (changed) this.#emit(nowMs, "node.changed", id, before, before, "registered");
     return Promise.resolve(known === undefined ? "new" : same ? "same" : "restarted");
   }
 
@@ -72,23 +71,15 @@ export class MemoryNodes implements NodeStore {
     const from = record.get("st") ?? "";
     if (from === "down" || from === "left") {
       if (!revive) return Promise.resolve("down");
-      record.set("st", "ready");
-      this.#state.emit(
-        nowMs,
-        undefined,
-        "node.state",
-        "",
-        "",
-        id,
-        0,
-        from,
-        "ready",
-        "returned",
-        "",
-      );
+      const to = record.has("dr") ? "draining" : "ready";
+      record.set("st", to);
+      this.#emit(nowMs, "node.state", id, from, to, "returned");
     }
     record.set("seen", String(nowMs));
-    if (usage !== undefined) record.set("use", JSON.stringify(usage));
+    if (usage !== undefined) {
+      record.set("use", JSON.stringify(usage));
+      this.#keepUsage(id, record, usage, nowMs);
+    }
     this.#state.lease(id, nowMs, leaseMs);
     return Promise.resolve("ok");
   }
@@ -120,7 +111,68 @@ export class MemoryNodes implements NodeStore {
       record.set("ls", losses.toFixed(3)).set("la", String(nowMs));
     }
     record.set("st", to);
-    state.emit(nowMs, undefined, "node.state", "", "", id, 0, from, to, reason, "");
+    this.#emit(nowMs, "node.state", id, from, to, reason);
+    return Promise.resolve("ok");
+  }
+
+  #emit(nowMs: number, kind: string, id: NodeId, from: string, to: string, reason: string): void {
+    this.#state.emit(nowMs, undefined, kind, "", "", id, 0, from, to, reason, "");
+  }
+
+  #keepUsage(id: NodeId, record: Fields, usage: NodeUsage, nowMs: number): void {
+    const { nodeUsage } = this.#state;
+    if (record.has("ut") && nowMs - numberAt(record, "ut") < usageEveryMs) return;
+    record.set("ut", String(nowMs));
+    const reserved = ["uc", "um", "us"].map((field) => numberAt(record, field));
+    const line = [nowMs, usageText(usage), ...reserved].join(" ");
+    nodeUsage.set(id, [line, ...(nodeUsage.get(id) ?? [])].slice(0, usageKept));
+  }
+
+  usage(id: NodeId): Promise<UsageSample[]> {
+    return Promise.resolve((this.#state.nodeUsage.get(id) ?? []).map(decodeUsage).toReversed());
+  }
+
+  drain(id: NodeId, untilMs: number | undefined, nowMs: number): Promise<DrainCode> {
+    const record = this.#state.nodes.get(id);
+    if (record === undefined) return Promise.resolve("missing");
+    const from = record.get("st") ?? "";
+    const gone = from === "down" || from === "left";
+    if (gone && untilMs !== undefined) return Promise.resolve("gone");
+    if (untilMs !== undefined) record.set("dr", "1").set("dd", String(untilMs));
+    else for (const field of ["dr", "dd"]) record.delete(field);
+    const to = untilMs === undefined ? "ready" : "draining";
+    if (gone || from === to) return Promise.resolve("ok");
+    record.set("st", to);
+    this.#emit(nowMs, "node.state", id, from, to, to === "draining" ? "drain" : "undrain");
+    return Promise.resolve("ok");
+  }
+
+  cordon(id: NodeId, on: boolean, nowMs: number): Promise<CordonCode> {
+    const record = this.#state.nodes.get(id);
+    if (record === undefined) return Promise.resolve("missing");
+    if (record.has("co") === on) return Promise.resolve("again");
+    if (on) record.set("co", "1");
+    else record.delete("co");
+    const standing = record.get("st") ?? "";
+    this.#emit(nowMs, "node.changed", id, standing, standing, on ? "cordon" : "uncordon");
+    return Promise.resolve("ok");
+  }
+
+  label(id: NodeId, { set, remove }: LabelChange, nowMs: number): Promise<LabelCode> {
+    const record = this.#state.nodes.get(id);
+    if (record === undefined) return Promise.resolve("missing");
+    const own = (JSON.parse(record.get("doc") ?? "{}") as Node).labels;
+    const kept = new Map([...record].filter(([field]) => field.startsWith("lb:")));
+    for (const [name, value] of Object.entries(set)) kept.set(`lb:${name}`, `=${value}`);
+    for (const name of remove) {
+      if (name in own) kept.set(`lb:${name}`, "-");
+      else kept.delete(`lb:${name}`);
+    }
+    if (kept.size > maxLabels) return Promise.resolve("too_many");
+    for (const field of [...record.keys()]) if (field.startsWith("lb:")) record.delete(field);
+    for (const [field, value] of kept) record.set(field, value);
+    const standing = record.get("st") ?? "";
+    this.#emit(nowMs, "node.changed", id, standing, standing, "labels");
     return Promise.resolve("ok");
   }
 
@@ -128,7 +180,8 @@ export class MemoryNodes implements NodeStore {
     const record = this.#state.nodes.get(id);
     if (record === undefined) return Promise.resolve("missing");
     const heldFor = record.get("hf") ?? task;
-    if (record.get("st") !== "ready" || (heldFor !== task && numberAt(record, "hu") > nowMs))
+    const takes = record.get("st") === "ready" && !record.has("co");
+    if (!takes || (heldFor !== task && numberAt(record, "hu") > nowMs))
       return Promise.resolve("taken");
     record.set("hf", task).set("hu", String(untilMs));
     return Promise.resolve("ok");

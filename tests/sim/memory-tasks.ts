@@ -1,7 +1,13 @@
 /** Task records in memory; see transition.lua and its kin for what each step does. */
 import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
-import { transitions, type TaskState } from "@spear/shared/state.ts";
-import { type Event, type OutputObject, runtimeOf, type TaskSpec } from "@spear/shared/task.ts";
+import { isPlaced, transitions, type TaskState } from "@spear/shared/state.ts";
+import {
+  type Event,
+  type Failure,
+  type OutputObject,
+  runtimeOf,
+  type TaskSpec,
+} from "@spear/shared/task.ts";
 import {
   classOf,
   decodeHistory,
@@ -19,7 +25,10 @@ import {
 import type {
   CancelOutcome,
   CommitCode,
+  EvictOutcome,
   Outcome,
+  Preemption,
+  PreemptOutcome,
   RecordStore,
   Transition,
   Waiting,
@@ -146,7 +155,8 @@ export class MemoryTasks implements RecordStore {
         return refuse("no_capacity", nodeId ?? none);
       [now, node] = [current + 1, nodeId];
       write(record, { a: now, n: node, aa: nowMs });
-      if (current !== 0) for (const field of ["sa", "x", "sg", "u", "nb"]) record.delete(field);
+      if (current !== 0)
+        for (const field of ["sa", "x", "sg", "u", "nb", "ev"]) record.delete(field);
     } else if (to === "running") record.set("sa", String(nowMs));
     else if (from !== "pending") state.release(holder, taken);
 
@@ -225,6 +235,71 @@ export class MemoryTasks implements RecordStore {
     write(record, { s: "cancelled", cr: 1, fa: nowMs });
     state.reindex(id, from, "cancelled");
     return { code: "cancelled", nodeId, attempt };
+  }
+
+  evict(id: TaskId, attempt: number, failure: Failure, nowMs: number): Promise<EvictOutcome> {
+    return Promise.resolve(this.#evict(id, attempt, failure, nowMs));
+  }
+
+  #evict(id: TaskId, attempt: number, failure: Failure, nowMs: number): EvictOutcome {
+    const state = this.#state;
+    const record = state.tasks.get(id);
+    if (record === undefined) return { code: "missing", attempt: 0 };
+    const from = record.get("s") as TaskState;
+    const current = numberAt(record, "a");
+    if (attempt !== current || !isPlaced(from)) return { code: "stale", attempt: current };
+    if (["cr", "cm", "ev"].some((field) => record.has(field)))
+      return { code: "again", attempt: current };
+    const [job, node] = [record.get("j") ?? "", record.get("n") as NodeId];
+    const text = JSON.stringify(failure);
+    if (from === "running") {
+      state.emit(nowMs, record, "task.evict_requested", id, job, node, current, from, from, failure.code, ""); // prettier-ignore
+      record.set("ev", text);
+      return { code: "requested", attempt: current };
+    }
+    state.release(node, { task: id, record });
+    state.awaitNode({ task: id, record }, 0, nowMs);
+    state.emit(nowMs, record, "task.state", id, job, node, current, from, "pending", failure.code, ""); // prettier-ignore
+    write(record, { s: "pending", f: text });
+    state.reindex(id, from, "pending");
+    return { code: "evicted", attempt: current };
+  }
+
+  preempt(preemption: Preemption, nowMs: number): Promise<PreemptOutcome> {
+    return Promise.resolve(this.#preempt(preemption, nowMs));
+  }
+
+  #preempt(preemption: Preemption, nowMs: number): PreemptOutcome {
+    const { nodeId, taskId, untilMs, failure, victims } = preemption;
+    const { nodes, tasks } = this.#state;
+    const node = nodes.get(nodeId);
+    if (node?.get("st") !== "ready" || node.has("co")) return { code: "stale" };
+    const own = tasks.get(taskId);
+    if (own?.get("s") !== "pending" || numberAt(own, "pu") > nowMs) return { code: "stale" };
+    const headStart = (record: Fields) => numberAt(record, "ca") - numberAt(record, "k");
+    const heldFor = (node.get("hf") ?? taskId) as TaskId;
+    const keptFor = tasks.get(heldFor);
+    if (heldFor !== taskId && numberAt(node, "hu") > nowMs && keptFor?.get("s") === "pending") {
+      if (headStart(keptFor) >= headStart(own)) return { code: "stale" };
+    }
+    const fits = victims.every(({ id, attempt }) => {
+      const record = tasks.get(id);
+      return (
+        record !== undefined &&
+        isPlaced(record.get("s") as TaskState) &&
+        numberAt(record, "a") === attempt &&
+        record.get("n") === nodeId &&
+        !["cr", "cm", "ev"].some((field) => record.has(field)) &&
+        headStart(record) < headStart(own)
+      );
+    });
+    if (!fits) return { code: "stale" };
+    node.set("hf", taskId).set("hu", String(untilMs));
+    own.set("pu", String(untilMs));
+    const evicted = victims.filter(
+      ({ id, attempt }) => this.#evict(id, attempt, failure, nowMs).code === "evicted",
+    );
+    return { code: "ok", evicted };
   }
 
   promote(nowMs: number, limit: number): Promise<number> {

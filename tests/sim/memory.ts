@@ -51,6 +51,8 @@ export class MemoryState {
   readonly nodeTasks = new Map<NodeId, Set<TaskId>>();
   readonly jobNodes = new Map<JobId, Map<NodeId, number>>();
   readonly leases = new Ranked<NodeId>();
+  /** What nodes used, newest first. */
+  readonly nodeUsage = new Map<NodeId, string[]>();
   /** Nodes whose lease key has not run out, and when it will by the store's own clock. */
   readonly leaseKeys = new Map<NodeId, number>();
   /** Epoch of the leader; undefined before the first. */
@@ -125,7 +127,7 @@ export class MemoryState {
   /** Takes what a task needs from a node; false and nothing taken if it does not fit (T4). */
   reserve(nodeId: NodeId, { task, record }: Taken, nowMs: number): boolean {
     const node = this.nodes.get(nodeId);
-    if (node?.get("st") !== "ready") return false;
+    if (node?.get("st") !== "ready" || node.has("co")) return false;
     const heldFor = node.get("hf");
     if (heldFor !== undefined && heldFor !== task && numberAt(node, "hu") > nowMs) return false;
     const heeds = record.get("g") ?? "";

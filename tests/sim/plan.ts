@@ -44,6 +44,8 @@ export interface Plan {
   /** Chance that the store does not answer, and that an attempt ends by its node's fault. */
   storeAway: number;
   nodeFault: number;
+  /** Tasks of higher priority take the room of others. */
+  preemption: boolean;
   actions: Action[];
 }
 
@@ -109,6 +111,7 @@ export function planOf(seed: number, size: Size): Plan {
     twice: random.pick([0, 0.05, 0.3]),
     storeAway: random.pick([0, 0.2, 0.95]),
     nodeFault: random.pick([0, 0.05]),
+    preemption: random.chance(0.5),
     actions: [...submits, ...troubles].toSorted((a, b) => a.atMs - b.atMs),
   };
 }

@@ -26,7 +26,7 @@ test(
     for (const reason of [
     "submitted", "placed", "claimed", "exited", "retry", "refused", "node_fault", "cancel",
     "node_lost", "node_restarted", "lease_expired", "session_broken", "registered", "returned",
-    "drain", "undrain",
+    "drain", "undrain", "drained", "preempted",
   ]) expect(reasons).toContain(reason); // prettier-ignore
   },
   timeoutMs,
@@ -56,7 +56,7 @@ test("a seed gives the same run every time, and another seed another", () => {
 });
 
 test("a failing plan is shortened and still fails", () => {
-  const plan = planOf(3, smallSize);
+  const plan = planOf(2, smallSize);
   const shortened = shrink(plan, "no_fencing", 60);
   expect(shortened.plan.actions.length).toBeLessThan(plan.actions.length / 2);
   expect(simulate(shortened.plan, "no_fencing").violation).toBe(

@@ -1,5 +1,5 @@
 /** A run from its plan, and the shortest plan that still fails. */
-import type { IdKind, IdSource, TaskId } from "@spear/shared/ids.ts";
+import type { IdKind, IdSource, NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { Bug } from "./memory.ts";
 import { Network } from "./network.ts";
 import { SimNode } from "./node.ts";
@@ -60,6 +60,7 @@ class Run {
       ids: idsOf(),
       policy: plan.policy,
       reserveAfterMs: plan.reserveAfterMs,
+      preemption: plan.preemption,
       storeAway: plan.storeAway,
       nodes: [],
       replicas: [],
@@ -161,8 +162,7 @@ class Run {
         network.cut(node.process, sms.process, until(action.forMs));
         break;
       case "drain_node":
-        this.#drain(node, sms, false);
-        this.#world.after(action.forMs, undefined, () => this.#drain(node, sms, true));
+        this.#drain(node, sms, action);
         break;
       case "redis_away":
         this.#redis.awayUntilMs = until(action.forMs);
@@ -185,27 +185,39 @@ class Run {
     this.#world.after(forMs, undefined, () => sms.start());
   }
 
-  /** A drain must be taken back for good, so it is asked for until it was answered. */
-  #drain(node: SimNode, sms: SimSms, undo: boolean): void {
-    const { id } = node;
+  /** Drains a node for a while, perhaps with a deadline before that is over. */
+  #drain({ id }: SimNode, sms: SimSms, { which, forMs }: { which: number; forMs: number }): void {
     if (id === undefined) return;
-    let answered = false;
-    const again = () => {
-      if (undo && !answered)
-        this.#drain(node, this.#world.random.pick(this.#cluster.replicas), undo);
-    };
+    const deadlineMs = which % 2 === 0 ? 0 : forMs >> 1;
+    let over = false;
     sms.call(
       this.#client,
+      // A message that comes late must not drain it for good.
+      async ({ nodes }) => void (over || (await nodes.drain(id, deadlineMs))),
+      () => undefined,
+    );
+    this.#world.after(forMs, undefined, () => {
+      over = true;
+      this.#undrain(id);
+    });
+  }
+
+  /** A drain must be taken back for good, so it is asked for until it was answered. */
+  #undrain(id: NodeId): void {
+    let answered = false;
+    this.#world.random.pick(this.#cluster.replicas).call(
+      this.#client,
       async ({ nodes }) => {
-        const { state } = await nodes.get(id);
-        if (state === "ready" || state === "draining") await nodes.drain(id, undo);
+        await nodes.undrain(id);
         return () => {
           answered = true;
         };
       },
       () => undefined,
     );
-    this.#client.after(clientRetryMs * 3, again);
+    this.#client.after(clientRetryMs * 3, () => {
+      if (!answered) this.#undrain(id);
+    });
   }
 
   /** Submits until it is acknowledged; without a key only once. */

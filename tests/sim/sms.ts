@@ -6,6 +6,7 @@ import { Loop } from "@spear/shared/lifecycle.ts";
 import { silentLog } from "@spear/shared/log.ts";
 import { Nodes } from "../../apps/sms/src/nodes/nodes.ts";
 import type { Policy } from "../../apps/sms/src/scheduler/place.ts";
+import { Preemptor } from "../../apps/sms/src/scheduler/preemptor.ts";
 import { Reconciler } from "../../apps/sms/src/scheduler/reconcile.ts";
 import { Scheduler } from "../../apps/sms/src/scheduler/scheduler.ts";
 import { ClusterView } from "../../apps/sms/src/scheduler/view.ts";
@@ -20,6 +21,7 @@ import { Process, type World } from "./world.ts";
 export const leaseMs = 4_000;
 export const heartbeatMs = 1_000;
 const reconcileMs = 2_000;
+const preemptEveryMs = 250;
 const rebootMs = 500;
 const retryMs = 250;
 const resendMs = 400;
@@ -32,6 +34,7 @@ export interface Cluster {
   ids: IdSource;
   policy: Policy;
   reserveAfterMs: number;
+  preemption: boolean;
   storeAway: number;
   nodes: SimNode[];
   replicas: SimSms[];
@@ -71,7 +74,7 @@ export class SimSms {
 
   async #boot(): Promise<void> {
     const { process } = this;
-    const { redis, queues, ids, policy, reserveAfterMs } = this.#cluster;
+    const { redis, queues, ids, policy, reserveAfterMs, preemption } = this.#cluster;
     const records = redis.remote(process, redis.tasks);
     const nodeRecords = redis.remote(process, redis.nodes);
     const view = new ClusterView(nodeRecords, process, policy);
@@ -87,7 +90,8 @@ export class SimSms {
     const listeners = new Set<Parameters<typeof redis.follow>[1]>();
     this.#stopReading = redis.follow(process, (event) => {
       for (const listener of listeners) listener(event);
-      if (event.kind === "task.cancel_requested") this.#tellOfCancel(event.nodeId, event);
+      if (event.kind === "task.cancel_requested" || event.kind === "task.evict_requested")
+        this.#tellOfCancel(event.nodeId, event);
     });
     const events = {
       listen: (listener: Parameters<typeof redis.follow>[1]) => {
@@ -95,8 +99,12 @@ export class SimSms {
         return () => listeners.delete(listener);
       },
     };
+    const preemptor = new Preemptor({
+      records, view, dispatcher, clock: process, everyMs: preemptEveryMs, log,
+    }); // prettier-ignore
     const scheduler = new Scheduler({
       records, view, dispatcher, events, clock: process, reserveAfterMs, log,
+      preemptor: preemption ? preemptor : undefined,
     }); // prettier-ignore
     const outputs = { publish: (all: Parameters<typeof this.publish>[0]) => this.publish(all) };
     const reports = new Reports({ records, outputs, clock: process, log, nodeFaultLimit: 8 });
@@ -151,7 +159,7 @@ export class SimSms {
   /** The node's hello was accepted. */
   openSession(node: SimNode, connection: number, id: NodeId): void {
     if ((this.#sessions.get(node) ?? 0) < connection) this.#sessions.set(node, connection);
-    const wishes = this.#services?.nodes.cancelWishes(id) ?? Promise.resolve([]);
+    const wishes = this.#services?.nodes.stopWishes(id) ?? Promise.resolve([]);
     wishes.then(
       (all) => {
         for (const { taskId, attempt } of all) this.#tell(node, connection, taskId, attempt);

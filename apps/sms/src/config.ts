@@ -63,6 +63,18 @@ export const smsConfig = Type.Object(
       minimum: 0,
       description: "How long the first in line waits for room before a node is kept free for it.",
     }),
+    preemption: Type.String({
+      default: "off",
+      pattern: "^(on|off)$",
+      errorMessage: "must be on or off",
+      description:
+        "on: a task that finds no room takes that of others of lower priority, which wait again.",
+    }),
+    preemptEveryMs: Type.Integer({
+      default: 1_000,
+      minimum: 10,
+      description: "Least time between two such takings on one replica.",
+    }),
     logLevel: Type.String({
       default: "info",
       description: "fatal, error, warn, info, debug, trace or silent.",

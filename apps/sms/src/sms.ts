@@ -36,6 +36,7 @@ import { Dispatcher } from "./scheduler/dispatch.ts";
 import { Explainer } from "./scheduler/explain.ts";
 import { Leader } from "./scheduler/leader.ts";
 import type { Policy } from "./scheduler/place.ts";
+import { Preemptor } from "./scheduler/preemptor.ts";
 import { Reconciler } from "./scheduler/reconcile.ts";
 import { Scheduler } from "./scheduler/scheduler.ts";
 import { ClusterView } from "./scheduler/view.ts";
@@ -108,6 +109,17 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     const policy = config.placement as Policy;
     const view = new ClusterView(nodeRecords, clock, policy);
     await view.refreshAll();
+    const preemptor =
+      config.preemption === "on"
+        ? new Preemptor({
+            records,
+            view,
+            dispatcher,
+            clock,
+            everyMs: config.preemptEveryMs,
+            log,
+          })
+        : undefined;
     const scheduler = stack.use(
       new Scheduler({
         records,
@@ -116,6 +128,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
         events,
         clock,
         reserveAfterMs: config.reserveAfterMs,
+        preemptor,
         log,
       }),
     );

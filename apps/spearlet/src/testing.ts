@@ -98,6 +98,9 @@ export class ScriptedSms implements AsyncDisposable {
       listNodes: handlers.unary(later),
       getNode: handlers.unary(later),
       drainNode: handlers.unary(later),
+      cordonNode: handlers.unary(later),
+      labelNode: handlers.unary(later),
+      getNodeUsage: handlers.unary(later),
     };
     const service = { definition: NodeServiceService, handlers: implementation };
     this.#server = await startGrpc(this.address, [service]);

@@ -35,13 +35,35 @@ export type NodeUsage = Static<typeof NodeUsage>;
 
 export const NodeFacts = Type.Object({
   hostname: Type.String(),
-  os: Type.String(),
+  os: Type.String({ description: "As linux." }),
   arch: Type.String(),
   version: Type.String(),
   pid: Type.Integer(),
   killMethod: Type.String({ description: "cgroup2, cgroup1 or process-tree." }),
+  kernel: Type.Optional(Type.String({ description: "Release of the kernel." })),
+  distribution: Type.Optional(Type.String({ description: "As Debian GNU/Linux 12 (bookworm)." })),
+  cpuModel: Type.Optional(Type.String()),
+  cpus: Type.Optional(Type.Integer({ description: "CPUs of the machine, offered or not." })),
+  memoryBytes: Type.Optional(Type.Integer({ description: "Memory of the machine." })),
+  diskBytes: Type.Optional(
+    Type.Integer({ description: "Size of the disk that holds its data directory." }),
+  ),
 });
 export type NodeFacts = Static<typeof NodeFacts>;
+
+/** What a node used and had reserved at a time. */
+export const UsageSample = Type.Object({
+  atMs: Type.Integer(),
+  cpu: Type.Number({ description: "CPU cores busy." }),
+  memoryBytes: Type.Integer(),
+  running: Type.Integer({ description: "Attempts running." }),
+  diskFreeBytes: Type.Integer(),
+  load1: Type.Number(),
+  reservedCpu: Type.Number(),
+  reservedMemoryBytes: Type.Integer(),
+  reservedSlots: Type.Integer(),
+});
+export type UsageSample = Static<typeof UsageSample>;
 
 export const RuntimeInfo = Type.Object({ name: Type.String(), version: Type.String() });
 export type RuntimeInfo = Static<typeof RuntimeInfo>;
@@ -73,6 +95,10 @@ export const Node = Type.Object(
       Type.String({ description: "Task that waits for its room, until heldUntilMs." }),
     ),
     heldUntilMs: Type.Optional(Type.Integer()),
+    cordoned: Type.Optional(Type.Boolean({ description: "Nothing new is placed on it." })),
+    drainUntilMs: Type.Optional(
+      Type.Integer({ description: "When what is left on it moves; absent: when it ends." }),
+    ),
   },
   { $id: "Node", description: "A machine that runs a SPEARlet." },
 );

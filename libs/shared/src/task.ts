@@ -317,6 +317,12 @@ export const TaskSpec = Type.Object(
         "job: never two tasks of the job that ask for it on one node. Default none.",
       ),
     ),
+    preemptible: Type.Optional(
+      Type.Boolean({
+        description:
+          "A task of higher priority may take its room, where SMS preempts: it waits again then, at no cost for its retries. Default true.",
+      }),
+    ),
   },
   {
     ...closed,
@@ -437,7 +443,8 @@ export const Event = Type.Object(
     seq: Type.Integer(),
     atMs: Type.Integer(),
     kind: Type.String({
-      description: "task.state, task.cancel_requested, node.state, job.state or job.removed.",
+      description:
+        "task.state, task.cancel_requested, task.evict_requested, node.state, node.changed, job.state or job.removed.",
     }),
     taskId: Type.Optional(Type.String()),
     jobId: Type.Optional(Type.String()),

@@ -51,6 +51,29 @@ export const smsGrpc: Cases = {
     const drain = (undo: boolean) => world.unary("sms", "NodeService/DrainNode", { nodeId, undo });
     expect(await drain(false)).toMatchObject({ state: "NODE_STATE_DRAINING" });
     expect(await drain(true)).toMatchObject({ state: "NODE_STATE_READY" });
+    const request = { nodeId, deadlineMs: "60000" };
+    const { drainUntilMs } = await world.unary("sms", "NodeService/DrainNode", request);
+    expect(Number(drainUntilMs)).toBeGreaterThan(Date.now());
+  },
+  "NodeService/CordonNode": async ({ world }) => {
+    const nodeId = await world.paperNode();
+    const cordon = (undo: boolean) =>
+      world.unary("sms", "NodeService/CordonNode", { nodeId, undo });
+    expect(await cordon(false)).toMatchObject({ id: nodeId, cordoned: true });
+    expect(await cordon(true)).not.toHaveProperty("cordoned");
+  },
+  "NodeService/LabelNode": async ({ world }) => {
+    const nodeId = await world.paperNode();
+    const set = { zone: "eu" };
+    const labelled = await world.unary("sms", "NodeService/LabelNode", { nodeId, set });
+    expect(labelled).toMatchObject({ id: nodeId, labels: set });
+    const request = { nodeId, remove: ["zone"] };
+    expect(await world.unary("sms", "NodeService/LabelNode", request)).not.toHaveProperty("labels");
+  },
+  "NodeService/GetNodeUsage": async ({ world, node }) => {
+    const request = { nodeId: node };
+    const { samples } = await world.unary("sms", "NodeService/GetNodeUsage", request);
+    expect(Number((samples as Json[])[0]?.["atMs"])).toBeGreaterThan(0);
   },
   "TaskService/SubmitTask": async ({ world }) => {
     const request = { spec: { mock: { print: "hi" } }, idempotencyKey: crypto.randomUUID() };

@@ -108,11 +108,35 @@ export const smsRest: Cases = {
     const id = await world.paperNode();
     const drained = await world.ok("sms", "POST /v1/nodes/{id}/drain", { path: { id } });
     expect(drained).toMatchObject({ id, state: "draining" });
+    expect(drained["drainUntilMs"]).toBeUndefined();
+    const soon = { path: { id }, body: { deadlineMs: 60_000 } };
+    const until = (await world.ok("sms", "POST /v1/nodes/{id}/drain", soon))["drainUntilMs"];
+    expect(until).toBeGreaterThan(Date.now());
     const call = { path: { id }, body: { undo: true } };
     expect(await world.ok("sms", "POST /v1/nodes/{id}/drain", call)).toMatchObject({
       state: "ready",
     });
     await world.ok("sms", "DELETE /v1/nodes/{id}", { path: { id } }, 204);
+  },
+  "POST /v1/nodes/{id}/cordon": async ({ world }) => {
+    const id = await world.paperNode();
+    const cordon = (body: Json) =>
+      world.ok("sms", "POST /v1/nodes/{id}/cordon", { path: { id }, body });
+    expect(await cordon({})).toMatchObject({ id, state: "ready", cordoned: true });
+    expect((await cordon({ undo: true }))["cordoned"]).toBeUndefined();
+    await world.ok("sms", "DELETE /v1/nodes/{id}", { path: { id } }, 204);
+  },
+  "POST /v1/nodes/{id}/labels": async ({ world }) => {
+    const id = await world.paperNode();
+    const label = async (body: Json) =>
+      (await world.ok("sms", "POST /v1/nodes/{id}/labels", { path: { id }, body }))["labels"];
+    expect(await label({ set: { zone: "eu", disk: "ssd" } })).toEqual({ zone: "eu", disk: "ssd" });
+    expect(await label({ set: { disk: "" }, remove: ["zone"] })).toEqual({ disk: "" });
+    await world.ok("sms", "DELETE /v1/nodes/{id}", { path: { id } }, 204);
+  },
+  "GET /v1/nodes/{id}/usage": async ({ world, node }) => {
+    const { samples } = await world.ok("sms", "GET /v1/nodes/{id}/usage", { path: { id: node } });
+    expect((samples as Json[])[0]).toMatchObject({ reservedSlots: expect.any(Number) });
   },
   "DELETE /v1/nodes/{id}": async ({ world }) => {
     const id = await world.paperNode();

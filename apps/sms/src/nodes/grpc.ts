@@ -65,12 +65,18 @@ export function nodeService(handlers: Handlers, deps: NodeGrpcDeps): GrpcService
       nodeToProto(await nodes.get(parseId("node", nodeId, "nodeId"))),
     ),
     drainNode: handlers.unary(async ({ nodeId, undo, deadlineMs }) => {
-      if (deadlineMs !== 0)
-        throw new Fault("unimplemented", "a drain's deadline is not built yet", {
-          field: "deadlineMs",
-        });
-      return nodeToProto(await nodes.drain(parseId("node", nodeId, "nodeId"), undo));
+      const id = parseId("node", nodeId, "nodeId");
+      return nodeToProto(await (undo ? nodes.undrain(id) : nodes.drain(id, deadlineMs)));
     }),
+    cordonNode: handlers.unary(async ({ nodeId, undo }) =>
+      nodeToProto(await nodes.cordon(parseId("node", nodeId, "nodeId"), !undo)),
+    ),
+    labelNode: handlers.unary(async ({ nodeId, set, remove }) =>
+      nodeToProto(await nodes.label(parseId("node", nodeId, "nodeId"), { set, remove })),
+    ),
+    getNodeUsage: handlers.unary(async ({ nodeId }) => ({
+      samples: await nodes.usage(parseId("node", nodeId, "nodeId")),
+    })),
   };
   return { definition: NodeServiceService, handlers: { ...implementation } };
 }
@@ -94,19 +100,16 @@ async function* session(
   const { incarnation, held, session: number } = hello.value;
   const disowned = await nodes.hello(nodeId, incarnation, held, number);
   const current = sessions.open(nodeId, incarnation);
-  // Cancel wishes reach the replica that has the session as events.
+  // Wishes to stop an attempt reach the replica that has the session as events.
   const stopListening = deps.events.listen((event) => {
-    if (
-      event.kind === "task.cancel_requested" &&
-      event.nodeId === nodeId &&
-      event.taskId !== undefined
-    ) {
+    const wish = event.kind === "task.cancel_requested" || event.kind === "task.evict_requested";
+    if (wish && event.nodeId === nodeId && event.taskId !== undefined) {
       current.send({ $case: "cancel", value: { taskId: event.taskId, attempt: event.attempt } });
     }
   });
   const tellWishes = async () => {
     // Wishes from while it had no session; later ones come as events.
-    for (const value of await nodes.cancelWishes(nodeId)) current.send({ $case: "cancel", value });
+    for (const value of await nodes.stopWishes(nodeId)) current.send({ $case: "cancel", value });
   };
   log.info({ nodeId, held: held.length, disowned: disowned.length }, "session opened");
   const reading = Promise.all([

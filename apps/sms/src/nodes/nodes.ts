@@ -6,21 +6,31 @@
 import { ChannelCredentials } from "@grpc/grpc-js";
 import { HealthServiceClient } from "@spear/proto/gen/spear/spearlet/v1/spearlet.ts";
 import type { HeldAttempt } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import { check } from "@spear/shared/check.ts";
 import type { Clock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { unary } from "@spear/shared/grpc/client.ts";
 import type { IdSource, NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
-import type { Node, NodeUsage } from "@spear/shared/node.ts";
+import type { Node, NodeUsage, UsageSample } from "@spear/shared/node.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
 import { isPlaced } from "@spear/shared/state.ts";
+import { labelMap } from "@spear/shared/task.ts";
 import type { Dispatch } from "../scheduler/dispatch.ts";
 import type { TaskRecord } from "../tasks/record.ts";
 import type { RecordStore } from "../tasks/store.ts";
 import type { Reports } from "../tasks/reports.ts";
-import type { NodeStore, OnlyIf, Registration } from "./store.ts";
+import {
+  type LabelChange,
+  maxLabels,
+  type NodeStore,
+  type OnlyIf,
+  type Registration,
+} from "./store.ts";
 
 const probeMs = 400;
+const maxDrainMs = 30 * 86_400_000;
+const labels = labelMap("Labels of a node.");
 
 export interface Lease {
   leaseMs: number;
@@ -109,11 +119,11 @@ export class Nodes {
     return disowned;
   }
 
-  /** Attempts on the node that somebody wants to end: what it was told before may not have come. */
-  async cancelWishes(id: NodeId): Promise<HeldAttempt[]> {
+  /** Attempts that the node is to stop: what it was told before may not have come. */
+  async stopWishes(id: NodeId): Promise<HeldAttempt[]> {
     const records = await this.#tasks.getMany(await this.#tasks.heldBy(id));
     return records
-      .filter(({ task }) => task.cancelRequested && task.nodeId === id)
+      .filter(({ task, evicting }) => (task.cancelRequested || evicting) && task.nodeId === id)
       .map(({ task }) => ({ taskId: task.id, attempt: task.attempt }));
   }
 
@@ -143,37 +153,79 @@ export class Nodes {
     await this.#dispatcher.forget(id);
   }
 
-  /** Stops (or, with `undo`, again starts) giving a node new tasks. Throws `node_not_found`. */
-  async drain(id: NodeId, undo: boolean): Promise<Node> {
-    const node = await this.get(id);
-    if (node.state === "down" || node.state === "left") {
-      throw new Fault("conflict", `node ${id} is ${node.state}`, { field: "nodeId" });
+  /**
+   * Gives a node no new tasks; what is left after `deadlineMs` moves (0: never). The wish
+   * outlives restarts of the node and of SMS. Throws `node_not_found`, `conflict`.
+   */
+  async drain(id: NodeId, deadlineMs: number): Promise<Node> {
+    if (deadlineMs < 0 || deadlineMs > maxDrainMs) {
+      throw new Fault("invalid_argument", `deadlineMs: must be 0 to ${maxDrainMs}`, {
+        field: "deadlineMs",
+      });
     }
-    await this.#records.setState(
-      id,
-      undo ? "ready" : "draining",
-      undo ? "undrain" : "drain",
-      this.#clock.nowMs(),
-    );
+    const now = this.#clock.nowMs();
+    const untilMs = deadlineMs === 0 ? 0 : now + deadlineMs;
+    const code = await this.#change(() => this.#records.drain(id, untilMs, now));
+    if (code === "missing") throw nodeNotFound(id);
+    const node = await this.get(id);
+    if (code === "ok") return node;
+    throw new Fault("conflict", `node ${id} is ${node.state}`, { field: "nodeId" });
+  }
+
+  /** Takes a drain back. Throws `node_not_found`. */
+  async undrain(id: NodeId): Promise<Node> {
+    const now = this.#clock.nowMs();
+    const code = await this.#change(() => this.#records.drain(id, undefined, now));
+    if (code === "missing") throw nodeNotFound(id);
     return this.get(id);
   }
 
-  async list(): Promise<Node[]> {
+  /** Lets nothing new onto a node, or takes that back; what it has goes on. Throws `node_not_found`. */
+  async cordon(id: NodeId, on: boolean): Promise<Node> {
+    const code = await this.#change(() => this.#records.cordon(id, on, this.#clock.nowMs()));
+    if (code === "missing") throw nodeNotFound(id);
+    return this.get(id);
+  }
+
+  /** Changes labels over the node's own. Throws `node_not_found`, `invalid_argument`. */
+  async label(id: NodeId, { set, remove }: LabelChange): Promise<Node> {
+    check(labels, set, "set");
+    for (const name of remove) {
+      if (Object.hasOwn(set, name))
+        throw new Fault("invalid_argument", `remove: "${name}" is set too`, { field: "remove" });
+    }
+    const change = { set, remove };
+    const code = await this.#change(() => this.#records.label(id, change, this.#clock.nowMs()));
+    if (code === "missing") throw nodeNotFound(id);
+    if (code === "too_many") {
+      throw new Fault("invalid_argument", `set: a node may have ${maxLabels} labels set over it`, {
+        field: "set",
+      });
+    }
+    return this.get(id);
+  }
+
+  /** What a node used in the last hour, oldest first. Throws `node_not_found`. */
+  async usage(id: NodeId): Promise<UsageSample[]> {
+    await this.get(id);
+    return this.#change(() => this.#records.usage(id));
+  }
+
+  async #change<T>(work: () => Promise<T>): Promise<T> {
     try {
-      return await this.#records.list();
+      return await work();
     } catch (error) {
       throw redisFault(error);
     }
+  }
+
+  list(): Promise<Node[]> {
+    return this.#change(() => this.#records.list());
   }
 
   /** Throws `node_not_found`. */
   async get(id: NodeId): Promise<Node> {
-    let node: Node | undefined;
-    try {
-      node = await this.#records.get(id);
-    } catch (error) {
-      throw redisFault(error);
-    }
+    const node = await this.#change(() => this.#records.get(id));
     if (node === undefined) throw nodeNotFound(id);
     return node;
   }
@@ -219,11 +271,28 @@ export class Nodes {
     }
   }
 
-  /** Repairs what a crash of SMS left: tasks held by nodes that are no longer there. */
+  /**
+   * Moves what should be elsewhere: tasks of nodes that are no longer there, as a crash of
+   * SMS may leave them, and what is left on nodes whose drain is over.
+   */
   async moveLeftBehind(): Promise<void> {
-    for (const node of await this.#records.list()) {
-      if (node.state === "down" || node.state === "left")
-        await this.#moveTasks(node.id as NodeId, "node_lost");
+    const now = this.#clock.nowMs();
+    for (const { id, state, drainUntilMs } of await this.#records.list()) {
+      if (state === "down" || state === "left") await this.#moveTasks(id as NodeId, "node_lost");
+      else if (drainUntilMs !== undefined && drainUntilMs <= now)
+        await this.#evictAll(id as NodeId);
+    }
+  }
+
+  /** Asks for all room on a draining node back: its tasks go elsewhere at no cost for them. */
+  async #evictAll(id: NodeId): Promise<void> {
+    const failure = { code: "drained", message: `node ${id} was drained and its deadline passed` };
+    for (const { task, evicting } of await this.#tasks.getMany(await this.#tasks.heldBy(id))) {
+      if (evicting !== undefined || task.nodeId !== id) continue;
+      const taskId = task.id as TaskId;
+      const now = this.#clock.nowMs();
+      const { code, attempt } = await this.#tasks.evict(taskId, task.attempt, failure, now);
+      if (code === "evicted") await this.#dispatcher.withdraw(id, taskId, attempt);
     }
   }
 }

@@ -1,14 +1,21 @@
 /** Node records, leases and reservations in Redis: the typed wrapper of their scripts. */
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
-import type { Node, NodeState, NodeUsage } from "@spear/shared/node.ts";
+import type { Node, NodeState, NodeUsage, UsageSample } from "@spear/shared/node.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
 import { Script } from "@spear/shared/redis/script.ts";
 import type { Redis } from "ioredis";
 import { extrasText } from "../tasks/record.ts";
 import { preamble } from "../tasks/redis.ts";
+import cordonLua from "./cordon.lua" with { type: "text" };
+import drainLua from "./drain.lua" with { type: "text" };
 import heartbeatLua from "./heartbeat.lua" with { type: "text" };
 import {
+  type CordonCode,
+  type DrainCode,
+  type LabelChange,
+  type LabelCode,
   lossHalfLifeMs,
+  maxLabels,
   type NodeStore,
   type OnlyIf,
   type Registration,
@@ -16,13 +23,19 @@ import {
   type HeartbeatCode,
   type HoldCode,
   type StandingCode,
+  usageEveryMs,
+  usageKept,
 } from "./store.ts";
+import labelLua from "./label.lua" with { type: "text" };
 import registerLua from "./register.lua" with { type: "text" };
 import holdLua from "./hold.lua" with { type: "text" };
 import standingLua from "./standing.lua" with { type: "text" };
 
 const register = new Script<[string]>("node_register", 1, preamble + registerLua);
 const heartbeat = new Script<[string]>("node_heartbeat", 1, preamble + heartbeatLua);
+const drain = new Script<[DrainCode]>("node_drain", 1, preamble + drainLua);
+const cordon = new Script<[CordonCode]>("node_cordon", 1, preamble + cordonLua);
+const label = new Script<[LabelCode]>("node_label", 1, preamble + labelLua);
 const hold = new Script<[HoldCode]>("node_hold", 1, preamble + holdLua);
 const standing = new Script<[string, string]>("node_standing", 1, preamble + standingLua);
 
@@ -83,6 +96,9 @@ export class NodeRecords implements NodeStore {
         usage === undefined ? "" : JSON.stringify(usage),
         leaseMs,
         revive ? "revive" : "",
+        usage === undefined ? "" : usageText(usage),
+        usageEveryMs,
+        usageKept,
       ],
     );
     return code as HeartbeatCode;
@@ -112,6 +128,43 @@ export class NodeRecords implements NodeStore {
       ],
     );
     return code as StandingCode;
+  }
+
+  /** Drains a node or takes that back; see drain.lua. */
+  async drain(id: NodeId, untilMs: number | undefined, nowMs: number): Promise<DrainCode> {
+    const [code] = await drain.run(
+      this.#redis,
+      [this.#keys.seq],
+      [nowMs, this.#eventsKept, id, untilMs === undefined ? "" : "1", untilMs ?? 0],
+    );
+    return code;
+  }
+
+  /** Lets nothing new onto a node, or takes that back; see cordon.lua. */
+  async cordon(id: NodeId, on: boolean, nowMs: number): Promise<CordonCode> {
+    const [code] = await cordon.run(
+      this.#redis,
+      [this.#keys.seq],
+      [nowMs, this.#eventsKept, id, on ? "1" : ""],
+    );
+    return code;
+  }
+
+  /** Changes the labels over the node's own; see label.lua. */
+  async label(id: NodeId, { set, remove }: LabelChange, nowMs: number): Promise<LabelCode> {
+    const pairs = Object.entries(set);
+    const [code] = await label.run(
+      this.#redis,
+      [this.#keys.seq],
+      [nowMs, this.#eventsKept, id, maxLabels, pairs.length, ...pairs.flat(), ...remove],
+    );
+    return code;
+  }
+
+  /** What a node used in the last hour, oldest first. */
+  async usage(id: NodeId): Promise<UsageSample[]> {
+    const lines = await this.#redis.lrange(this.#keys.nodeUsage(id), 0, -1);
+    return lines.map(decodeUsage).toReversed();
   }
 
   /** Keeps a node's room for one waiting task; see hold.lua. */
@@ -146,6 +199,44 @@ export class NodeRecords implements NodeStore {
   }
 }
 
+/** What is kept of a usage: "cpu memory running disk load". */
+export function usageText({ cpu, memoryBytes, running, diskFreeBytes, load1 }: NodeUsage): string {
+  return [cpu, memoryBytes, running, diskFreeBytes, load1].join(" ");
+}
+
+/** A sample from its line: the time, `usageText`, and milli cpu, memory and slots reserved. */
+export function decodeUsage(line: string): UsageSample {
+  const [atMs = 0, cpu = 0, memoryBytes = 0, running = 0, diskFreeBytes = 0, load1 = 0, ...rest] =
+    line.split(" ").map(Number);
+  const [milli = 0, reservedMemoryBytes = 0, reservedSlots = 0] = rest;
+  return {
+    atMs,
+    cpu,
+    memoryBytes,
+    running,
+    diskFreeBytes,
+    load1,
+    reservedCpu: milli / 1000,
+    reservedMemoryBytes,
+    reservedSlots,
+  };
+}
+
+/** Labels as they stand: the node's own, and what was set or hidden over them. */
+function labelsOf(
+  own: Readonly<Record<string, string>>,
+  hash: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const labels = { ...own };
+  for (const [field, value] of Object.entries(hash)) {
+    if (!field.startsWith("lb:")) continue;
+    const name = field.slice(3);
+    if (value === "-") delete labels[name];
+    else labels[name] = value.slice(1);
+  }
+  return labels;
+}
+
 /** A node from its hash; undefined if there is none. */
 export function decodeNode(id: NodeId, hash: Record<string, string>): Node | undefined {
   if (hash["st"] === undefined || hash["doc"] === undefined) return undefined;
@@ -157,6 +248,7 @@ export function decodeNode(id: NodeId, hash: Record<string, string>): Node | und
   return {
     id,
     ...document,
+    labels: labelsOf(document.labels, hash),
     state: hash["st"] as NodeState,
     incarnation: hash["inc"] ?? "",
     reserved: {
@@ -171,6 +263,8 @@ export function decodeNode(id: NodeId, hash: Record<string, string>): Node | und
     ...(hash["ls"] === undefined
       ? {}
       : { losses: Number(hash["ls"]), lostAtMs: Number(hash["la"]) }),
+    ...(hash["co"] === undefined ? {} : { cordoned: true }),
+    ...(hash["dr"] === undefined || hash["dd"] === "0" ? {} : { drainUntilMs: Number(hash["dd"]) }),
     ...(hash["hf"] === undefined ? {} : { heldFor: hash["hf"], heldUntilMs: Number(hash["hu"]) }),
   };
 }

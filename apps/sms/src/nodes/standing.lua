@@ -1,5 +1,4 @@
--- Changes a node's standing: down (its lease ran out or it was found dead), left,
--- draining or ready again.
+-- Changes a node's standing: down (its lease ran out or it was found dead) or left.
 -- KEYS: 1 seq
 -- ARGV: 1 now, 2 events kept, 3 node, 4 new state, 5 incarnation that must be current or "",
 --       6 reason, 7 "expired": only if its lease key is gone; else "",

@@ -10,6 +10,7 @@ import type {
   NodeState,
   NodeUsage,
   RuntimeInfo,
+  UsageSample,
 } from "@spear/shared/node.ts";
 
 /** What a node says of itself when it registers. */
@@ -42,6 +43,24 @@ export interface OnlyIf {
   epoch?: number;
 }
 
+/** Time between two samples of a node's usage that are kept, in milliseconds. */
+export const usageEveryMs = 30_000;
+/** Samples that are kept: an hour. */
+export const usageKept = 120;
+/** Labels that may be set or hidden over a node's own. */
+export const maxLabels = 64;
+
+/** `gone`: it is down or has left. */
+export type DrainCode = "ok" | "missing" | "gone";
+export type CordonCode = "ok" | "again" | "missing";
+export type LabelCode = "ok" | "missing" | "too_many";
+
+/** Labels to put over a node's own, and to take away. */
+export interface LabelChange {
+  set: Readonly<Record<string, string>>;
+  remove: readonly string[];
+}
+
 /** `taken`: the node takes no tasks, or is held for another one. */
 export type HoldCode = "ok" | "taken" | "missing";
 
@@ -64,6 +83,14 @@ export interface NodeStore {
     nowMs: number,
     only?: OnlyIf,
   ): Promise<StandingCode>;
+  /** Drains a node, what is left being moved at `untilMs` (0: never), or takes that back (undefined). */
+  drain(id: NodeId, untilMs: number | undefined, nowMs: number): Promise<DrainCode>;
+  /** Lets nothing new onto a node, or takes that back. */
+  cordon(id: NodeId, on: boolean, nowMs: number): Promise<CordonCode>;
+  /** Sets and removes labels over the node's own; they outlive its restarts. */
+  label(id: NodeId, change: LabelChange, nowMs: number): Promise<LabelCode>;
+  /** What a node used in the last hour, oldest first; empty if there is none. */
+  usage(id: NodeId): Promise<UsageSample[]>;
   /** Keeps a ready node's room for one waiting task: until then no other is placed there. */
   hold(id: NodeId, task: TaskId, untilMs: number, nowMs: number): Promise<HoldCode>;
   /** All node ids, oldest first. */

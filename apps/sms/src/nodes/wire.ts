@@ -2,12 +2,13 @@
 import { nodeStateToProto } from "@spear/proto/enums.ts";
 import {
   Node as WireNode,
+  type NodeFacts as WireFacts,
   type NodeUsage as WireUsage,
 } from "@spear/proto/gen/spear/common/v1/node.ts";
 import { check } from "@spear/shared/check.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { type NodeId, parseId } from "@spear/shared/ids.ts";
-import { Capacity, type Node, type NodeUsage } from "@spear/shared/node.ts";
+import { Capacity, type Node, type NodeFacts, type NodeUsage } from "@spear/shared/node.ts";
 import type { Registration } from "./store.ts";
 
 export function nodeToProto(node: Node): WireNode {
@@ -17,6 +18,13 @@ export function nodeToProto(node: Node): WireNode {
 /** What a node measured; what it did not say stays out. */
 export function usageFromProto({ cached, ...usage }: WireUsage): NodeUsage {
   return { ...usage, ...(cached === undefined ? {} : { cached }) };
+}
+
+const noFacts: NodeFacts = { hostname: "", os: "", arch: "", version: "", pid: 0, killMethod: "" };
+
+function factsFromProto(facts: WireFacts | undefined): NodeFacts {
+  const said = Object.entries(facts ?? {}).filter(([, value]) => value !== undefined);
+  return { ...noFacts, ...(Object.fromEntries(said) as Partial<NodeFacts>) };
 }
 
 /** A registration from the wire. Throws `invalid_argument` naming the field. */
@@ -41,6 +49,6 @@ export function registrationFromProto(
     capacity: check(Capacity, node.capacity, "node.capacity"),
     labels: node.labels,
     runtimes: node.runtimes,
-    facts: node.facts ?? { hostname: "", os: "", arch: "", version: "", pid: 0, killMethod: "" },
+    facts: factsFromProto(node.facts),
   };
 }

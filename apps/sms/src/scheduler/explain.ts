@@ -87,9 +87,10 @@ export class Explainer {
       state,
       summary:
         state === "pending"
-          ? (this.#pendingSummary(record, ahead, bestNode) ??
-            `no node can take it now: ${reasonsInWords(refusals)}`)
-          : settledSummary(task, nodes, fitting),
+          ? putBackSummary(task) +
+            (this.#pendingSummary(record, ahead, bestNode) ??
+              `no node can take it now: ${reasonsInWords(refusals)}${keptSummary(task, nodes)}`)
+          : settledSummary(record, nodes, fitting),
       changes: waits ? remediesOf(demand, nodes, circumstances).map(({ text }) => text) : [],
       nodes: isTerminal(state) ? [] : verdicts,
     };
@@ -114,10 +115,28 @@ function orderOf({ reasons, score }: { reasons: string[]; score: Record<string, 
   return reasons.length === 0 ? totalOf(score) : Number.MIN_SAFE_INTEGER - reasons.length;
 }
 
+/** Why it was put back, if that was not for its own doing. */
+function putBackSummary({ failure }: Task): string {
+  return failure?.code === "preempted" || failure?.code === "drained"
+    ? `it was put back: ${failure.message}; `
+    : "";
+}
+
+/** Where room is being made for it. */
+function keptSummary({ id }: Task, nodes: readonly NodeView[]): string {
+  const node = nodes.find(({ heldFor }) => heldFor === id);
+  return node === undefined ? "" : `; what comes free on node ${node.name} is kept for it`;
+}
+
 /** Where it is, or how it has ended. */
-function settledSummary(task: Task, nodes: readonly NodeView[], fitting: number): string {
+function settledSummary(
+  { task, evicting }: TaskRecord,
+  nodes: readonly NodeView[],
+  fitting: number,
+): string {
   if (isTerminal(task.state)) return `it has ended: ${task.state}`;
   const name = nodes.find(({ id }) => id === task.nodeId)?.name ?? task.nodeId;
+  if (evicting !== undefined) return `it leaves node ${name}: ${evicting.message}`;
   return fitting > 1
     ? `it is on node ${name}; ${fitting} nodes could take it as things are now`
     : `it is on node ${name}; no other node could take it as things are now`;

@@ -15,7 +15,10 @@ import { type Attributes, type Constraint, holds, parseConstraint } from "./cons
 export interface NodeView {
   readonly id: NodeId;
   readonly name: string;
+  /** It takes tasks. */
   readonly ready: boolean;
+  /** That is why it takes none. */
+  readonly cordoned: boolean;
   readonly runtimes: ReadonlySet<string>;
   readonly attributes: Attributes;
   readonly capacity: Room;
@@ -133,7 +136,12 @@ function* unsuitable(demand: Demand, node: NodeView): Generator<Refusal> {
   const { id: nodeId } = node;
   if (demand.nodeId !== undefined && demand.nodeId !== nodeId)
     yield { nodeId, reason: "other_node", detail: `only ${demand.nodeId} will do` };
-  if (!node.ready) yield { nodeId, reason: "not_ready", detail: "takes no tasks now" };
+  if (!node.ready)
+    yield {
+      nodeId,
+      reason: "not_ready",
+      detail: node.cordoned ? "is cordoned" : "takes no tasks now",
+    };
   if (!node.runtimes.has(demand.runtime))
     yield { nodeId, reason: "runtime", detail: `does not offer ${demand.runtime}` };
   for (const { text, ...constraint } of demand.constraints) {

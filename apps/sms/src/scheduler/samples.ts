@@ -12,6 +12,7 @@ export function nodeView(number: number, more: Partial<NodeView> = {}): NodeView
     id,
     name: `n${number}`,
     ready: true,
+    cordoned: false,
     runtimes: new Set(["process"]),
     attributes: (subject) => attributes[subject] ?? [],
     capacity: { cpuMilli: 4_000, memoryBytes: 2 ** 30, slots: 8, extras: {} },

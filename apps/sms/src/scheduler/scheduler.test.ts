@@ -8,7 +8,9 @@ import { MemoryTasks } from "../../../../tests/sim/memory-tasks.ts";
 import { MemoryState } from "../../../../tests/sim/memory.ts";
 import { Process, startMs, World } from "../../../../tests/sim/world.ts";
 import type { RecordStore } from "../tasks/store.ts";
+import type { Dispatch } from "./dispatch.ts";
 import type { Policy } from "./place.ts";
+import { Preemptor } from "./preemptor.ts";
 import { Scheduler } from "./scheduler.ts";
 import { nodeView, taskIdOf } from "./samples.ts";
 import { ClusterView } from "./view.ts";
@@ -35,7 +37,7 @@ class Bench {
   /** What a node does with an attempt. */
   run: (id: TaskId, attempt: number, nodeId: NodeId, spec: TaskSpec) => void = () => undefined;
 
-  constructor(options: { policy?: Policy; reserveAfterMs?: number } = {}) {
+  constructor(options: { policy?: Policy; reserveAfterMs?: number; preemptEveryMs?: number } = {}) {
     this.process.begin();
     const listeners = new Set<(event: Event) => void>();
     // As the reader of the stream: those of one moment come together.
@@ -48,18 +50,33 @@ class Bench {
         for (const one of all) for (const listener of listeners) listener(one);
       });
     };
-    this.scheduler = new Scheduler({
-      records: this.#counted(),
-      view: new ClusterView(this.nodes, this.process, options.policy ?? "binpack"),
-      dispatcher: {
-        send: (nodeId, { taskId, attempt, spec }) => {
-          this.placed.push({ task: Number(taskId.slice(5)), nodeId });
-          this.run(taskId, attempt, nodeId, spec);
-        },
-        withdraw: () => Promise.resolve(),
-        forget: () => Promise.resolve(),
-        settled: () => Promise.resolve(),
+    const view = new ClusterView(this.nodes, this.process, options.policy ?? "binpack");
+    const dispatcher: Dispatch = {
+      send: (nodeId, { taskId, attempt, spec }) => {
+        this.placed.push({ task: Number(taskId.slice(5)), nodeId });
+        this.run(taskId, attempt, nodeId, spec);
       },
+      withdraw: () => Promise.resolve(),
+      forget: () => Promise.resolve(),
+      settled: () => Promise.resolve(),
+    };
+    const records = this.#counted();
+    const everyMs = options.preemptEveryMs;
+    this.scheduler = new Scheduler({
+      records,
+      view,
+      dispatcher,
+      preemptor:
+        everyMs === undefined
+          ? undefined
+          : new Preemptor({
+              records,
+              view,
+              dispatcher,
+              clock: this.process,
+              everyMs,
+              log: silentLog,
+            }),
       events: {
         listen: (listener) => {
           listeners.add(listener);
@@ -282,6 +299,82 @@ describe("tasks that heed their job", () => {
     bench.pass(2_000);
     expect(bench.order).toContain(4);
     expect(bench.order).not.toContain(5);
+  });
+});
+
+describe("preemption", () => {
+  const stateOf = (bench: Bench, number: number) =>
+    bench.tasks.read(taskIdOf(number))?.task ?? { state: "none", attempt: 0, failures: 0 };
+  const reasonsOf = async (bench: Bench, number: number) =>
+    (await bench.tasks.history(taskIdOf(number)))?.map(({ reason }) => reason);
+
+  test("gives the room of a lower priority away; the victim waits again and loses no try", async () => {
+    const bench = new Bench({ preemptEveryMs: 100 });
+    bench.addNode(1, { cpu: 2 });
+    for (const number of [1, 2]) bench.submit(number, { priority: 10, retries: { max: 0 } });
+    bench.pass(1_000);
+    bench.submit(3, { priority: 90 });
+    bench.pass(2_000);
+    expect(bench.order).toEqual([1, 2, 3]);
+    const victim = stateOf(bench, 2).state === "pending" ? 2 : 1;
+    expect(stateOf(bench, victim)).toMatchObject({
+      state: "pending",
+      attempt: 1,
+      failures: 0,
+      failure: { code: "preempted" },
+    });
+    expect(await reasonsOf(bench, victim)).toEqual(["submitted", "placed", "preempted"]);
+    // The fencing number grows when it gets its next turn.
+    bench.end(taskIdOf(3), 1, nodeView(1).id);
+    bench.pass(2_000);
+    expect(stateOf(bench, victim)).toMatchObject({ state: "assigned", attempt: 2, failures: 0 });
+  });
+
+  test("asks a running attempt to leave, and keeps its room until it has", async () => {
+    const bench = new Bench({ preemptEveryMs: 100 });
+    const nodeId = bench.addNode(1, { cpu: 1 });
+    bench.submit(1, { priority: 10 });
+    bench.pass(1_000);
+    const id = taskIdOf(1);
+    void bench.tasks.transition(
+      { id, to: "running", attempt: 1, nodeId, reason: "claimed" },
+      bench.world.nowMs,
+    );
+    bench.submit(2, { priority: 90 });
+    bench.submit(3, { priority: 80 });
+    bench.pass(3_000);
+    expect(bench.tasks.read(id)?.evicting?.code).toBe("preempted");
+    expect(await reasonsOf(bench, 1)).toEqual(["submitted", "placed", "claimed", "preempted"]);
+    const back = { id, to: "pending", attempt: 1, nodeId, reason: "preempted" } as const;
+    void bench.tasks.transition(back, bench.world.nowMs);
+    bench.pass(2_000);
+    expect(bench.order).toEqual([1, 2]);
+    expect(stateOf(bench, 3).state).toBe("pending");
+  });
+
+  test("never for an equal priority, nor for a task that would not fit the empty node", () => {
+    const bench = new Bench({ preemptEveryMs: 100 });
+    bench.addNode(1, { cpu: 2 });
+    bench.submit(1, { priority: 50, cpu: 2 });
+    bench.pass(1_000);
+    bench.submit(2, { priority: 50 });
+    bench.submit(3, { priority: 100, cpu: 3 });
+    bench.pass(10_000);
+    expect(bench.order).toEqual([1]);
+  });
+
+  test("finds a high priority behind a long backlog of equal need, and is bounded in its rate", () => {
+    const bench = new Bench({ preemptEveryMs: 1_000 });
+    bench.addNode(1, { cpu: 8 });
+    for (let number = 1; number <= 100; number++) bench.submit(number, { priority: 10 });
+    bench.pass(2_000_000);
+    for (let number = 101; number <= 108; number++) bench.submit(number, { priority: 90 });
+    bench.pass(3_500);
+    const urgent = () => bench.order.filter((number) => number > 100).length;
+    expect(urgent()).toBeGreaterThan(0);
+    expect(urgent()).toBeLessThanOrEqual(4);
+    bench.pass(20_000);
+    expect(urgent()).toBe(8);
   });
 });
 

@@ -12,7 +12,7 @@ import { Loop } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Event, TaskSpec } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
-import { classOf, heedOf } from "../tasks/record.ts";
+import { classOf, heedOf, priorityOf } from "../tasks/record.ts";
 import type { RecordStore, Waiting } from "../tasks/store.ts";
 import type { Dispatch } from "./dispatch.ts";
 import {
@@ -24,6 +24,7 @@ import {
   type NodeView,
   suits,
 } from "./place.ts";
+import type { Preemptor } from "./preemptor.ts";
 import type { ClusterView } from "./view.ts";
 
 /** Classes that a step looks at from the front, and as many further back in turn. */
@@ -45,6 +46,8 @@ const holdMs = 10_000;
 /** What is known of a class that waits. */
 interface Known {
   demand: Demand;
+  /** That of all its tasks. */
+  priority: number;
   jobId: JobId;
 }
 
@@ -59,6 +62,7 @@ export class Scheduler implements AsyncDisposable {
   readonly #dispatcher: Dispatch;
   readonly #clock: Clock;
   readonly #reserveAfterMs: number;
+  readonly #preemptor: Preemptor | undefined;
   readonly #loop: Loop;
   readonly #stopListening: () => void;
   readonly #known = new Map<string, Known>();
@@ -77,6 +81,8 @@ export class Scheduler implements AsyncDisposable {
     events: Pick<EventLog, "listen">;
     clock: Clock;
     reserveAfterMs: number;
+    /** Takes room from others, where that is allowed. */
+    preemptor?: Preemptor | undefined;
     log: Log;
   }) {
     this.#records = deps.records;
@@ -84,6 +90,7 @@ export class Scheduler implements AsyncDisposable {
     this.#dispatcher = deps.dispatcher;
     this.#clock = deps.clock;
     this.#reserveAfterMs = deps.reserveAfterMs;
+    this.#preemptor = deps.preemptor;
     this.#stopListening = deps.events.listen((event) => this.#onEvent(event));
     this.#loop = new Loop("scheduler", periodMs, deps.log, () => this.#step(), {
       clock: deps.clock,
@@ -118,7 +125,7 @@ export class Scheduler implements AsyncDisposable {
   /** Room on a node was given back or its standing changed. */
   #onEvent(event: Event): void {
     const nodeId = event.nodeId as NodeId | undefined;
-    if (event.kind === "node.state") {
+    if (event.kind === "node.state" || event.kind === "node.changed") {
       if (nodeId !== undefined) this.#view.markDirty(nodeId);
       this.wake();
     } else if (event.kind === "task.state" && nodeId !== undefined) {
@@ -127,6 +134,8 @@ export class Scheduler implements AsyncDisposable {
         if (event.to !== "running") this.wake();
       }
     }
+    // The room there may be kept for somebody by now.
+    if (event.kind === "task.evict_requested" && nodeId !== undefined) this.#view.markDirty(nodeId);
     if (event.kind === "task.state" && event.to === "pending") this.wake();
   }
 
@@ -138,10 +147,13 @@ export class Scheduler implements AsyncDisposable {
       this.#refreshedAllMs = now;
     }
     const { seen, blocked } = await this.#placeFrom(0);
+    const all = [...blocked];
     if (seen === window) {
       const further = await this.#placeFrom(window + this.#behind);
       this.#behind = further.seen === window ? this.#behind + window : 0;
+      all.push(...further.blocked);
     }
+    await this.#preemptor?.step(all);
     await this.#keepRoom(blocked, now);
     await this.#scheduleNextDue();
   }
@@ -166,7 +178,11 @@ export class Scheduler implements AsyncDisposable {
     if (known === undefined) {
       const task = (await this.#records.get(waiting.head))?.task;
       if (task === undefined) return undefined;
-      known = { demand: demandOf(task.spec), jobId: task.jobId as JobId };
+      known = {
+        demand: demandOf(task.spec),
+        priority: priorityOf(task.spec),
+        jobId: task.jobId as JobId,
+      };
       if (this.#known.size >= maxKnown) this.#known.clear();
       this.#known.set(waiting.class, known);
     }

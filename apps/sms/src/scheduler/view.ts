@@ -45,7 +45,8 @@ export function viewOf(node: Node, nowMs: number): NodeView {
   return {
     id: node.id as NodeId,
     name: node.name,
-    ready: node.state === "ready",
+    ready: node.state === "ready" && node.cordoned !== true,
+    cordoned: node.cordoned === true,
     runtimes: new Set(node.runtimes.map((runtime) => runtime.name)),
     attributes: attributesOf(node),
     capacity: {

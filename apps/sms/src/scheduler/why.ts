@@ -91,7 +91,7 @@ function concedeAll(demand: Demand, refusals: readonly Refusal[]): Remedy | unde
 function wait(node: NodeView, refusal: Refusal): string | undefined {
   switch (refusal.reason) {
     case "not_ready":
-      return `undrain node ${node.name}`;
+      return `${node.cordoned ? "uncordon" : "undrain"} node ${node.name}`;
     case "slots":
       return `a free slot on node ${node.name}`;
     case "held":

@@ -11,11 +11,15 @@
 --   nf faults of nodes       nn name       g heeds its job: "" not, "s" spread, "a" alone
 --   cs session of its node in which it was claimed, see AttemptClaim
 --   xu exclusive: not to be started before this, by the clock of Redis
+--   pu until when room is made for it by preemption
+--   ev why its room was asked back while it ran, as JSON (evicting.lua)
 --   p b place in its job and not yet released: see follow.lua
 -- A node's record: st state, inc incarnation, cc cm cs capacity (milli cpu, memory,
 -- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras,
 -- hf hu the task its room is held for and until when, ls la losses and the last one,
--- lu until when its lease was renewed, by the clock of Redis.
+-- lu until when its lease was renewed, by the clock of Redis,
+-- dr it is to drain, dd by when (0: any time), co it is cordoned, lb:NAME a label over its
+-- own ("=value", "-" hides it), ut when its usage was last kept.
 
 -- Appends an event and returns its seq, and for a task's history the field and the
 -- line that hold it, without the ids that its record has. Empty members are "-".
@@ -69,8 +73,8 @@ end
 -- Takes what a task needs from a node; false and nothing taken if it does not fit (T4).
 local function reserve(node, task, cpu, memory, extras, job, heeds)
   local key = node_key(node)
-  local have = redis.call('HMGET', key, 'st', 'cc', 'cm', 'cs', 'uc', 'um', 'us', 'hf', 'hu')
-  if have[1] ~= 'ready' then return false end
+  local have = redis.call('HMGET', key, 'st', 'cc', 'cm', 'cs', 'uc', 'um', 'us', 'hf', 'hu', 'co')
+  if have[1] ~= 'ready' or have[10] then return false end
   if have[8] and have[8] ~= task and tonumber(have[9]) > tonumber(NOW) then return false end
   if heeds == 'a' and redis.call('HEXISTS', job_nodes_key(job), node) == 1 then return false end
   if tonumber(have[5]) + cpu > tonumber(have[2]) or tonumber(have[6]) + memory > tonumber(have[3])

@@ -37,8 +37,9 @@ export function heedOf(spec: TaskSpec): "" | "s" | "a" {
 
 /**
  * The class of equal need: tasks of one class fit on the same nodes, so that if
- * one can't be placed, none can, however many wait. Tasks that heed their job's
- * others make a class of each job; `jobId` is needed for these only.
+ * one can't be placed, none can, however many wait. Those of one class have one
+ * priority, so that the first of each is the one to preempt for. Tasks that heed their
+ * job's others make a class of each job; `jobId` is needed for these only.
  */
 export function classOf(spec: TaskSpec, jobId: JobId | undefined): string {
   const need = needOf(spec);
@@ -51,6 +52,7 @@ export function classOf(spec: TaskSpec, jobId: JobId | undefined): string {
     spec.constraints ?? [],
     spec.affinities ?? [],
     spec.sandbox ?? "",
+    priorityOf(spec),
     ...(heedOf(spec) === "" ? [] : [jobId, spec.spread?.label ?? "", heedOf(spec)]),
   ]);
   return Bun.hash(text).toString(36);
@@ -64,11 +66,16 @@ const priorityPointMs = 10_000;
  * priority is a fixed head start, so whatever waits long enough comes first.
  */
 export function rankOf(spec: TaskSpec, createdAtMs: number): number {
-  return createdAtMs - (spec.priority ?? specDefaults.priority) * priorityPointMs;
+  return createdAtMs - priorityOf(spec) * priorityPointMs;
+}
+
+/** 0 to 100, the default filled in. */
+export function priorityOf(spec: TaskSpec): number {
+  return spec.priority ?? specDefaults.priority;
 }
 
 const fields = [
-  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb", "cs",
+  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb", "cs", "ev",
 ] as const; // prettier-ignore
 export const recordFields: string[] = [...fields];
 
@@ -83,6 +90,8 @@ export interface TaskRecord {
   notBeforeMs: number;
   /** Session of its node in which the current attempt was claimed; see AttemptClaim. */
   claimedIn: string | undefined;
+  /** While running: why its room was asked back. */
+  evicting: Failure | undefined;
 }
 
 /** The record from the values of `recordFields`; undefined if there is none. */
@@ -112,6 +121,7 @@ export function decodeRecord(
     nodeFaults: number("nf") ?? 0,
     notBeforeMs: number("nb") ?? 0,
     claimedIn: at("cs"),
+    evicting: state === "running" ? json<Failure>("ev") : undefined,
     task: {
       id,
       jobId: at("j") ?? jobOfOne(id),

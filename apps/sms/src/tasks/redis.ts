@@ -7,7 +7,7 @@ import { type Keys, keysLua } from "@spear/shared/redis/keys.ts";
 import { exclusiveStopMs } from "@spear/shared/lease.ts";
 import { Script } from "@spear/shared/redis/script.ts";
 import { transitionsLua, type TaskState } from "@spear/shared/state.ts";
-import type { Event, OutputObject, TaskSpec } from "@spear/shared/task.ts";
+import type { Event, Failure, OutputObject, TaskSpec } from "@spear/shared/task.ts";
 import { runtimeOf } from "@spear/shared/task.ts";
 import type { Redis } from "ioredis";
 import followLua from "../jobs/follow.lua" with { type: "text" };
@@ -15,6 +15,9 @@ import cancelLua from "./cancel.lua" with { type: "text" };
 import cancellingLua from "./cancelling.lua" with { type: "text" };
 import commitLua from "./commit.lua" with { type: "text" };
 import commonLua from "./common.lua" with { type: "text" };
+import evictLua from "./evict.lua" with { type: "text" };
+import evictingLua from "./evicting.lua" with { type: "text" };
+import preemptLua from "./preempt.lua" with { type: "text" };
 import promoteLua from "./promote.lua" with { type: "text" };
 import {
   classOf,
@@ -33,7 +36,10 @@ import {
 import type {
   CancelOutcome,
   CommitCode,
+  EvictOutcome,
   Outcome,
+  Preemption,
+  PreemptOutcome,
   RecordStore,
   Transition,
   Waiting,
@@ -65,6 +71,12 @@ const transition = new Script<[string, number, string, string]>(
 );
 const commit = new Script<[string]>("commit", 2, preamble + commitLua);
 const cancel = new Script<[string, string, number]>("cancel", 2, preamble + cancelLua);
+const evict = new Script<[string, number]>("evict", 1, preamble + evictingLua + evictLua);
+const preempt = new Script<[string, ...(string | number)[]]>(
+  "preempt",
+  1,
+  preamble + evictingLua + preemptLua,
+);
 const promote = new Script<number>("promote", 1, preamble + promoteLua);
 
 function pairs(set: Readonly<Record<string, string | number>> | undefined): (string | number)[] {
@@ -175,6 +187,43 @@ export class TaskRecords implements RecordStore {
       [nowMs, this.#eventsKept, id],
     );
     return { code: code as CancelOutcome["code"], nodeId: nodeId as NodeId, attempt };
+  }
+
+  /** Asks for the room of an attempt back; see evicting.lua. */
+  async evict(id: TaskId, attempt: number, failure: Failure, nowMs: number): Promise<EvictOutcome> {
+    const [code, current] = await evict.run(
+      this.#redis,
+      [this.#keys.seq],
+      [nowMs, this.#eventsKept, id, attempt, failure.code, JSON.stringify(failure)],
+    );
+    return { code: code as EvictOutcome["code"], attempt: current };
+  }
+
+  /** Takes room for a task of higher priority; see preempt.lua. */
+  async preempt(preemption: Preemption, nowMs: number): Promise<PreemptOutcome> {
+    const { nodeId, taskId, untilMs, failure, victims } = preemption;
+    const [code, ...evicted] = await preempt.run(
+      this.#redis,
+      [this.#keys.seq],
+      [
+        nowMs,
+        this.#eventsKept,
+        nodeId,
+        taskId,
+        untilMs,
+        failure.code,
+        JSON.stringify(failure),
+        ...victims.flatMap(({ id, attempt }) => [id, attempt]),
+      ],
+    );
+    if (code !== "ok") return { code: "stale" };
+    return {
+      code,
+      evicted: Array.from({ length: evicted.length / 2 }, (_, index) => ({
+        id: evicted[index * 2] as TaskId,
+        attempt: Number(evicted[index * 2 + 1]),
+      })),
+    };
   }
 
   /** Moves delayed tasks whose time has come; the number moved, at most `limit`. */

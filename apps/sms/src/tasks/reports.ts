@@ -106,6 +106,9 @@ export class Reports {
       return this.#backToPending(id, attempt, nodeId, "node_fault", exit.failure, fieldsOf(exit));
     }
     if (state === "cancelled") {
+      const record = await this.#records.get(id);
+      if (record?.evicting !== undefined && !record.task.cancelRequested)
+        return this.#putBack(id, attempt, nodeId, record.evicting);
       return this.#end(id, attempt, nodeId, "cancelled", "cancel", fieldsOf(exit), exit.exitCode);
     }
     if (state !== "failed" && state !== "timed_out") {
@@ -240,6 +243,22 @@ export class Reports {
       this.#clock.nowMs(),
     );
     return answer(outcome);
+  }
+
+  /** Its room was asked back: it waits again, and neither it nor the node is to blame. */
+  async #putBack(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    failure: Failure,
+  ): Promise<{ stale: boolean }> {
+    const set = { f: JSON.stringify(failure) };
+    return answer(
+      await this.#records.transition(
+        { id, to: "pending", attempt, nodeId, reason: failure.code, set },
+        this.#clock.nowMs(),
+      ),
+    );
   }
 
   /** The node, not the command, is to blame: the task goes elsewhere without losing a try. */

@@ -6,7 +6,7 @@
  */
 import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { TaskState } from "@spear/shared/state.ts";
-import type { Event, OutputObject, TaskSpec } from "@spear/shared/task.ts";
+import type { Event, Failure, OutputObject, TaskSpec } from "@spear/shared/task.ts";
 import type { NewTask, Submitted, TaskRecord } from "./record.ts";
 
 /** A change that is asked for. */
@@ -42,6 +42,28 @@ export interface CancelOutcome {
   attempt: number;
 }
 
+/** What became of a wish for room; the codes are explained in evicting.lua. */
+export interface EvictOutcome {
+  code: "evicted" | "requested" | "again" | "stale" | "missing";
+  attempt: number;
+}
+
+/** Room that a task of higher priority is to get. */
+export interface Preemption {
+  nodeId: NodeId;
+  /** Waits, and gets the room. */
+  taskId: TaskId;
+  /** Until when it is kept. */
+  untilMs: number;
+  failure: Failure;
+  victims: readonly { id: TaskId; attempt: number }[];
+}
+
+/** Attempts that no node had begun; or something was no longer as it was seen, and nothing was done. */
+export type PreemptOutcome =
+  | { code: "ok"; evicted: { id: TaskId; attempt: number }[] }
+  | { code: "stale" };
+
 /** A class with waiting tasks: its first and that one's rank. */
 export interface Waiting {
   class: string;
@@ -64,6 +86,10 @@ export interface RecordStore {
   ): Promise<CommitCode>;
   /** Asks a task to end. */
   cancel(id: TaskId, nowMs: number): Promise<CancelOutcome>;
+  /** Asks for the room of an attempt back, at no cost for its task; `failure` says why. */
+  evict(id: TaskId, attempt: number, failure: Failure, nowMs: number): Promise<EvictOutcome>;
+  /** Takes room for a task of higher priority: of all victims, or of none. */
+  preempt(preemption: Preemption, nowMs: number): Promise<PreemptOutcome>;
   /** Moves delayed tasks whose time has come; the number moved, at most `limit`. */
   promote(nowMs: number, limit: number): Promise<number>;
   /** When the next delayed task is due; undefined if none is. */

@@ -43,7 +43,7 @@ if to == 'assigned' then
   if not reserve(node, id, cpu, memory, extras, record[4], record[12]) then
     return {'no_capacity', tonumber(current), node, from}
   end
-  if current ~= '0' then redis.call('HDEL', KEYS[2], 'sa', 'x', 'sg', 'u', 'nb') end
+  if current ~= '0' then redis.call('HDEL', KEYS[2], 'sa', 'x', 'sg', 'u', 'nb', 'ev') end
   current, holder = tostring(tonumber(current) + 1), node
   put('a', current)
   put('n', node)

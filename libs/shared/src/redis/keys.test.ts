@@ -34,6 +34,7 @@ test("Lua spells the same keys", async () => {
     "pending_class_key('c')": keys.pendingClass("c"),
     "node_key('n')": keys.node("n"),
     "node_tasks_key('n')": keys.nodeTasks("n"),
+    "node_usage_key('n')": keys.nodeUsage("n"),
     "lease_key('n')": keys.nodeLease("n"),
   };
   const lua = `${keysLua}return {${Object.keys(names).join()}}`;

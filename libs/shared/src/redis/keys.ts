@@ -126,6 +126,10 @@ export class Keys {
   nodeTasks(id: NodeId | string): string {
     return this.#key("node-tasks", id);
   }
+  /** List: what a node used in the last hour, newest first. */
+  nodeUsage(id: NodeId | string): string {
+    return this.#key("node-usage", id);
+  }
   /** Sorted set: node ids by when their lease runs out. */
   get leases(): string {
     return this.#key("leases");
@@ -169,5 +173,6 @@ local function pending_class_key(class) return TAG .. 'pending:' .. class end
 local function node_key(id) return TAG .. 'node:' .. id end
 local function job_nodes_key(id) return TAG .. 'job-nodes:' .. id end
 local function node_tasks_key(id) return TAG .. 'node-tasks:' .. id end
+local function node_usage_key(id) return TAG .. 'node-usage:' .. id end
 local function lease_key(id) return TAG .. 'lease:' .. id end
 `;

@@ -125,7 +125,7 @@ export interface Cached {
 export interface NodeFacts {
   /** Host name. */
   hostname: string;
-  /** Operating system and kernel release. */
+  /** Operating system, as "linux". */
   os: string;
   /** Architecture, as "x64". */
   arch: string;
@@ -135,6 +135,50 @@ export interface NodeFacts {
   pid: number;
   /** How a task's process tree is ended: "cgroup2", "cgroup1" or "process-tree". */
   killMethod: string;
+  /** Release of the kernel. */
+  kernel?:
+    | string
+    | undefined;
+  /** As "Debian GNU/Linux 12 (bookworm)". */
+  distribution?:
+    | string
+    | undefined;
+  /** Model of its CPUs. */
+  cpuModel?:
+    | string
+    | undefined;
+  /** CPUs of the machine, offered or not. */
+  cpus?:
+    | number
+    | undefined;
+  /** Memory of the machine, in bytes. */
+  memoryBytes?:
+    | number
+    | undefined;
+  /** Size of the disk that holds its data directory, in bytes. */
+  diskBytes?: number | undefined;
+}
+
+/** What a node used and had reserved at a time. */
+export interface UsageSample {
+  /** When; milliseconds since 1970. */
+  atMs: number;
+  /** CPU cores busy. */
+  cpu: number;
+  /** Memory in use, in bytes. */
+  memoryBytes: number;
+  /** Attempts running. */
+  running: number;
+  /** Free bytes of the disk that holds its data directory. */
+  diskFreeBytes: number;
+  /** Load average over one minute. */
+  load1: number;
+  /** CPU cores reserved for tasks. */
+  reservedCpu: number;
+  /** Memory reserved for tasks, in bytes. */
+  reservedMemoryBytes: number;
+  /** Slots taken. */
+  reservedSlots: number;
 }
 
 /** A runtime that a node offers. */
@@ -196,7 +240,15 @@ export interface Node {
     | string
     | undefined;
   /** When the hold ends. */
-  heldUntilMs?: number | undefined;
+  heldUntilMs?:
+    | number
+    | undefined;
+  /** Nothing new is placed on it. */
+  cordoned?:
+    | boolean
+    | undefined;
+  /** When what is left on it moves, while it drains; absent: when it ends. */
+  drainUntilMs?: number | undefined;
 }
 
 export interface Node_LabelsEntry {
@@ -667,7 +719,20 @@ export const Cached: MessageFns<Cached> = {
 };
 
 function createBaseNodeFacts(): NodeFacts {
-  return { hostname: "", os: "", arch: "", version: "", pid: 0, killMethod: "" };
+  return {
+    hostname: "",
+    os: "",
+    arch: "",
+    version: "",
+    pid: 0,
+    killMethod: "",
+    kernel: undefined,
+    distribution: undefined,
+    cpuModel: undefined,
+    cpus: undefined,
+    memoryBytes: undefined,
+    diskBytes: undefined,
+  };
 }
 
 export const NodeFacts: MessageFns<NodeFacts> = {
@@ -689,6 +754,24 @@ export const NodeFacts: MessageFns<NodeFacts> = {
     }
     if (message.killMethod !== "") {
       writer.uint32(50).string(message.killMethod);
+    }
+    if (message.kernel !== undefined) {
+      writer.uint32(58).string(message.kernel);
+    }
+    if (message.distribution !== undefined) {
+      writer.uint32(66).string(message.distribution);
+    }
+    if (message.cpuModel !== undefined) {
+      writer.uint32(74).string(message.cpuModel);
+    }
+    if (message.cpus !== undefined) {
+      writer.uint32(80).int32(message.cpus);
+    }
+    if (message.memoryBytes !== undefined) {
+      writer.uint32(88).int64(message.memoryBytes);
+    }
+    if (message.diskBytes !== undefined) {
+      writer.uint32(96).int64(message.diskBytes);
     }
     return writer;
   },
@@ -754,6 +837,54 @@ export const NodeFacts: MessageFns<NodeFacts> = {
             message.killMethod = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.kernel = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.distribution = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.cpuModel = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.cpus = reader.int32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.memoryBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.diskBytes = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -778,6 +909,24 @@ export const NodeFacts: MessageFns<NodeFacts> = {
         : isSet(object.kill_method)
         ? globalThis.String(object.kill_method)
         : "",
+      kernel: isSet(object.kernel) ? globalThis.String(object.kernel) : undefined,
+      distribution: isSet(object.distribution) ? globalThis.String(object.distribution) : undefined,
+      cpuModel: isSet(object.cpuModel)
+        ? globalThis.String(object.cpuModel)
+        : isSet(object.cpu_model)
+        ? globalThis.String(object.cpu_model)
+        : undefined,
+      cpus: isSet(object.cpus) ? globalThis.Number(object.cpus) : undefined,
+      memoryBytes: isSet(object.memoryBytes)
+        ? globalThis.Number(object.memoryBytes)
+        : isSet(object.memory_bytes)
+        ? globalThis.Number(object.memory_bytes)
+        : undefined,
+      diskBytes: isSet(object.diskBytes)
+        ? globalThis.Number(object.diskBytes)
+        : isSet(object.disk_bytes)
+        ? globalThis.Number(object.disk_bytes)
+        : undefined,
     };
   },
 
@@ -801,6 +950,24 @@ export const NodeFacts: MessageFns<NodeFacts> = {
     if (message.killMethod !== "") {
       obj.killMethod = message.killMethod;
     }
+    if (message.kernel !== undefined) {
+      obj.kernel = message.kernel;
+    }
+    if (message.distribution !== undefined) {
+      obj.distribution = message.distribution;
+    }
+    if (message.cpuModel !== undefined) {
+      obj.cpuModel = message.cpuModel;
+    }
+    if (message.cpus !== undefined) {
+      obj.cpus = Math.round(message.cpus);
+    }
+    if (message.memoryBytes !== undefined) {
+      obj.memoryBytes = Math.round(message.memoryBytes);
+    }
+    if (message.diskBytes !== undefined) {
+      obj.diskBytes = Math.round(message.diskBytes);
+    }
     return obj;
   },
 
@@ -815,6 +982,243 @@ export const NodeFacts: MessageFns<NodeFacts> = {
     message.version = object.version ?? "";
     message.pid = object.pid ?? 0;
     message.killMethod = object.killMethod ?? "";
+    message.kernel = object.kernel ?? undefined;
+    message.distribution = object.distribution ?? undefined;
+    message.cpuModel = object.cpuModel ?? undefined;
+    message.cpus = object.cpus ?? undefined;
+    message.memoryBytes = object.memoryBytes ?? undefined;
+    message.diskBytes = object.diskBytes ?? undefined;
+    return message;
+  },
+};
+
+function createBaseUsageSample(): UsageSample {
+  return {
+    atMs: 0,
+    cpu: 0,
+    memoryBytes: 0,
+    running: 0,
+    diskFreeBytes: 0,
+    load1: 0,
+    reservedCpu: 0,
+    reservedMemoryBytes: 0,
+    reservedSlots: 0,
+  };
+}
+
+export const UsageSample: MessageFns<UsageSample> = {
+  encode(message: UsageSample, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.atMs !== 0) {
+      writer.uint32(8).int64(message.atMs);
+    }
+    if (message.cpu !== 0) {
+      writer.uint32(17).double(message.cpu);
+    }
+    if (message.memoryBytes !== 0) {
+      writer.uint32(24).int64(message.memoryBytes);
+    }
+    if (message.running !== 0) {
+      writer.uint32(32).int32(message.running);
+    }
+    if (message.diskFreeBytes !== 0) {
+      writer.uint32(40).int64(message.diskFreeBytes);
+    }
+    if (message.load1 !== 0) {
+      writer.uint32(49).double(message.load1);
+    }
+    if (message.reservedCpu !== 0) {
+      writer.uint32(57).double(message.reservedCpu);
+    }
+    if (message.reservedMemoryBytes !== 0) {
+      writer.uint32(64).int64(message.reservedMemoryBytes);
+    }
+    if (message.reservedSlots !== 0) {
+      writer.uint32(72).int32(message.reservedSlots);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UsageSample {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUsageSample();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.atMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.cpu = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.memoryBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.running = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.diskFreeBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.load1 = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.reservedCpu = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.reservedMemoryBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.reservedSlots = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UsageSample {
+    return {
+      atMs: isSet(object.atMs)
+        ? globalThis.Number(object.atMs)
+        : isSet(object.at_ms)
+        ? globalThis.Number(object.at_ms)
+        : 0,
+      cpu: isSet(object.cpu) ? globalThis.Number(object.cpu) : 0,
+      memoryBytes: isSet(object.memoryBytes)
+        ? globalThis.Number(object.memoryBytes)
+        : isSet(object.memory_bytes)
+        ? globalThis.Number(object.memory_bytes)
+        : 0,
+      running: isSet(object.running) ? globalThis.Number(object.running) : 0,
+      diskFreeBytes: isSet(object.diskFreeBytes)
+        ? globalThis.Number(object.diskFreeBytes)
+        : isSet(object.disk_free_bytes)
+        ? globalThis.Number(object.disk_free_bytes)
+        : 0,
+      load1: isSet(object.load1) ? globalThis.Number(object.load1) : 0,
+      reservedCpu: isSet(object.reservedCpu)
+        ? globalThis.Number(object.reservedCpu)
+        : isSet(object.reserved_cpu)
+        ? globalThis.Number(object.reserved_cpu)
+        : 0,
+      reservedMemoryBytes: isSet(object.reservedMemoryBytes)
+        ? globalThis.Number(object.reservedMemoryBytes)
+        : isSet(object.reserved_memory_bytes)
+        ? globalThis.Number(object.reserved_memory_bytes)
+        : 0,
+      reservedSlots: isSet(object.reservedSlots)
+        ? globalThis.Number(object.reservedSlots)
+        : isSet(object.reserved_slots)
+        ? globalThis.Number(object.reserved_slots)
+        : 0,
+    };
+  },
+
+  toJSON(message: UsageSample): unknown {
+    const obj: any = {};
+    if (message.atMs !== 0) {
+      obj.atMs = Math.round(message.atMs);
+    }
+    if (message.cpu !== 0) {
+      obj.cpu = floatToJson(message.cpu);
+    }
+    if (message.memoryBytes !== 0) {
+      obj.memoryBytes = Math.round(message.memoryBytes);
+    }
+    if (message.running !== 0) {
+      obj.running = Math.round(message.running);
+    }
+    if (message.diskFreeBytes !== 0) {
+      obj.diskFreeBytes = Math.round(message.diskFreeBytes);
+    }
+    if (message.load1 !== 0) {
+      obj.load1 = floatToJson(message.load1);
+    }
+    if (message.reservedCpu !== 0) {
+      obj.reservedCpu = floatToJson(message.reservedCpu);
+    }
+    if (message.reservedMemoryBytes !== 0) {
+      obj.reservedMemoryBytes = Math.round(message.reservedMemoryBytes);
+    }
+    if (message.reservedSlots !== 0) {
+      obj.reservedSlots = Math.round(message.reservedSlots);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<UsageSample>, I>>(base?: I): UsageSample {
+    return UsageSample.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UsageSample>, I>>(object: I): UsageSample {
+    const message = createBaseUsageSample();
+    message.atMs = object.atMs ?? 0;
+    message.cpu = object.cpu ?? 0;
+    message.memoryBytes = object.memoryBytes ?? 0;
+    message.running = object.running ?? 0;
+    message.diskFreeBytes = object.diskFreeBytes ?? 0;
+    message.load1 = object.load1 ?? 0;
+    message.reservedCpu = object.reservedCpu ?? 0;
+    message.reservedMemoryBytes = object.reservedMemoryBytes ?? 0;
+    message.reservedSlots = object.reservedSlots ?? 0;
     return message;
   },
 };
@@ -924,6 +1328,8 @@ function createBaseNode(): Node {
     lostAtMs: undefined,
     heldFor: undefined,
     heldUntilMs: undefined,
+    cordoned: undefined,
+    drainUntilMs: undefined,
   };
 }
 
@@ -982,6 +1388,12 @@ export const Node: MessageFns<Node> = {
     }
     if (message.heldUntilMs !== undefined) {
       writer.uint32(144).int64(message.heldUntilMs);
+    }
+    if (message.cordoned !== undefined) {
+      writer.uint32(152).bool(message.cordoned);
+    }
+    if (message.drainUntilMs !== undefined) {
+      writer.uint32(160).int64(message.drainUntilMs);
     }
     return writer;
   },
@@ -1146,6 +1558,22 @@ export const Node: MessageFns<Node> = {
             message.heldUntilMs = longToNumber(reader.int64());
             continue;
           }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.cordoned = reader.bool();
+            continue;
+          }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.drainUntilMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1221,6 +1649,12 @@ export const Node: MessageFns<Node> = {
         : isSet(object.held_until_ms)
         ? globalThis.Number(object.held_until_ms)
         : undefined,
+      cordoned: isSet(object.cordoned) ? globalThis.Boolean(object.cordoned) : undefined,
+      drainUntilMs: isSet(object.drainUntilMs)
+        ? globalThis.Number(object.drainUntilMs)
+        : isSet(object.drain_until_ms)
+        ? globalThis.Number(object.drain_until_ms)
+        : undefined,
     };
   },
 
@@ -1286,6 +1720,12 @@ export const Node: MessageFns<Node> = {
     if (message.heldUntilMs !== undefined) {
       obj.heldUntilMs = Math.round(message.heldUntilMs);
     }
+    if (message.cordoned !== undefined) {
+      obj.cordoned = message.cordoned;
+    }
+    if (message.drainUntilMs !== undefined) {
+      obj.drainUntilMs = Math.round(message.drainUntilMs);
+    }
     return obj;
   },
 
@@ -1328,6 +1768,8 @@ export const Node: MessageFns<Node> = {
     message.lostAtMs = object.lostAtMs ?? undefined;
     message.heldFor = object.heldFor ?? undefined;
     message.heldUntilMs = object.heldUntilMs ?? undefined;
+    message.cordoned = object.cordoned ?? undefined;
+    message.drainUntilMs = object.drainUntilMs ?? undefined;
     return message;
   },
 };

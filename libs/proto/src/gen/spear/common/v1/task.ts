@@ -193,6 +193,11 @@ export interface TaskSpec {
     | undefined;
   /** "job": never two tasks of the job that ask for it on one node. Default "none". */
   antiAffinity: string;
+  /**
+   * A task of higher priority may take its room, where SMS preempts: it waits again
+   * then, at no cost for its retries. Default true.
+   */
+  preemptible?: boolean | undefined;
 }
 
 export interface TaskSpec_EnvEntry {
@@ -493,6 +498,7 @@ function createBaseTaskSpec(): TaskSpec {
     secrets: {},
     spread: undefined,
     antiAffinity: "",
+    preemptible: undefined,
   };
 }
 
@@ -584,6 +590,9 @@ export const TaskSpec: MessageFns<TaskSpec> = {
     }
     if (message.antiAffinity !== "") {
       writer.uint32(234).string(message.antiAffinity);
+    }
+    if (message.preemptible !== undefined) {
+      writer.uint32(280).bool(message.preemptible);
     }
     return writer;
   },
@@ -842,6 +851,14 @@ export const TaskSpec: MessageFns<TaskSpec> = {
             message.antiAffinity = reader.string();
             continue;
           }
+          case 35: {
+            if (tag !== 280) {
+              break;
+            }
+
+            message.preemptible = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -958,6 +975,7 @@ export const TaskSpec: MessageFns<TaskSpec> = {
         : isSet(object.anti_affinity)
         ? globalThis.String(object.anti_affinity)
         : "",
+      preemptible: isSet(object.preemptible) ? globalThis.Boolean(object.preemptible) : undefined,
     };
   },
 
@@ -1068,6 +1086,9 @@ export const TaskSpec: MessageFns<TaskSpec> = {
     if (message.antiAffinity !== "") {
       obj.antiAffinity = message.antiAffinity;
     }
+    if (message.preemptible !== undefined) {
+      obj.preemptible = message.preemptible;
+    }
     return obj;
   },
 
@@ -1139,6 +1160,7 @@ export const TaskSpec: MessageFns<TaskSpec> = {
       ? Spread.fromPartial(object.spread)
       : undefined;
     message.antiAffinity = object.antiAffinity ?? "";
+    message.preemptible = object.preemptible ?? undefined;
     return message;
   },
 };

@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Node, NodeState, nodeStateFromJSON, nodeStateToJSON, NodeUsage } from "../../common/v1/node.ts";
+import { Node, NodeState, nodeStateFromJSON, nodeStateToJSON, NodeUsage, UsageSample } from "../../common/v1/node.ts";
 import {
   Failure,
   LogChunk,
@@ -356,6 +356,41 @@ export interface DrainNodeRequest {
   deadlineMs: number;
   /** Take the drain back. */
   undo: boolean;
+}
+
+/** See NodeService.CordonNode. */
+export interface CordonNodeRequest {
+  /** Node. */
+  nodeId: string;
+  /** Take the cordon back. */
+  undo: boolean;
+}
+
+/** See NodeService.LabelNode. */
+export interface LabelNodeRequest {
+  /** Node. */
+  nodeId: string;
+  /** Labels to set. */
+  set: { [key: string]: string };
+  /** Names of labels to remove; one of the node's own is hidden until it is set again. */
+  remove: string[];
+}
+
+export interface LabelNodeRequest_SetEntry {
+  key: string;
+  value: string;
+}
+
+/** See NodeService.GetNodeUsage. */
+export interface GetNodeUsageRequest {
+  /** Node. */
+  nodeId: string;
+}
+
+/** See NodeService.GetNodeUsage. */
+export interface GetNodeUsageResponse {
+  /** One for each half minute. */
+  samples: UsageSample[];
 }
 
 function createBaseRegisterRequest(): RegisterRequest {
@@ -3458,12 +3493,463 @@ export const DrainNodeRequest: MessageFns<DrainNodeRequest> = {
   },
 };
 
+function createBaseCordonNodeRequest(): CordonNodeRequest {
+  return { nodeId: "", undo: false };
+}
+
+export const CordonNodeRequest: MessageFns<CordonNodeRequest> = {
+  encode(message: CordonNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.undo !== false) {
+      writer.uint32(16).bool(message.undo);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CordonNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCordonNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.undo = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CordonNodeRequest {
+    return {
+      nodeId: isSet(object.nodeId)
+        ? globalThis.String(object.nodeId)
+        : isSet(object.node_id)
+        ? globalThis.String(object.node_id)
+        : "",
+      undo: isSet(object.undo) ? globalThis.Boolean(object.undo) : false,
+    };
+  },
+
+  toJSON(message: CordonNodeRequest): unknown {
+    const obj: any = {};
+    if (message.nodeId !== "") {
+      obj.nodeId = message.nodeId;
+    }
+    if (message.undo !== false) {
+      obj.undo = message.undo;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CordonNodeRequest>, I>>(base?: I): CordonNodeRequest {
+    return CordonNodeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CordonNodeRequest>, I>>(object: I): CordonNodeRequest {
+    const message = createBaseCordonNodeRequest();
+    message.nodeId = object.nodeId ?? "";
+    message.undo = object.undo ?? false;
+    return message;
+  },
+};
+
+function createBaseLabelNodeRequest(): LabelNodeRequest {
+  return { nodeId: "", set: {}, remove: [] };
+}
+
+export const LabelNodeRequest: MessageFns<LabelNodeRequest> = {
+  encode(message: LabelNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    globalThis.Object.entries(message.set).forEach(([key, value]: [string, string]) => {
+      LabelNodeRequest_SetEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
+    for (const v of message.remove) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LabelNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLabelNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = LabelNodeRequest_SetEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.set[entry2.key] = entry2.value;
+            }
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.remove.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LabelNodeRequest {
+    return {
+      nodeId: isSet(object.nodeId)
+        ? globalThis.String(object.nodeId)
+        : isSet(object.node_id)
+        ? globalThis.String(object.node_id)
+        : "",
+      set: isObject(object.set)
+        ? (globalThis.Object.entries(object.set) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+      remove: globalThis.Array.isArray(object?.remove) ? object.remove.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: LabelNodeRequest): unknown {
+    const obj: any = {};
+    if (message.nodeId !== "") {
+      obj.nodeId = message.nodeId;
+    }
+    if (message.set) {
+      const entries = globalThis.Object.entries(message.set) as [string, string][];
+      if (entries.length > 0) {
+        obj.set = {};
+        entries.forEach(([k, v]) => {
+          obj.set[k] = v;
+        });
+      }
+    }
+    if (message.remove?.length) {
+      obj.remove = message.remove;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LabelNodeRequest>, I>>(base?: I): LabelNodeRequest {
+    return LabelNodeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LabelNodeRequest>, I>>(object: I): LabelNodeRequest {
+    const message = createBaseLabelNodeRequest();
+    message.nodeId = object.nodeId ?? "";
+    message.set = (globalThis.Object.entries(object.set ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.remove = object.remove?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseLabelNodeRequest_SetEntry(): LabelNodeRequest_SetEntry {
+  return { key: "", value: "" };
+}
+
+export const LabelNodeRequest_SetEntry: MessageFns<LabelNodeRequest_SetEntry> = {
+  encode(message: LabelNodeRequest_SetEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LabelNodeRequest_SetEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLabelNodeRequest_SetEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LabelNodeRequest_SetEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: LabelNodeRequest_SetEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LabelNodeRequest_SetEntry>, I>>(base?: I): LabelNodeRequest_SetEntry {
+    return LabelNodeRequest_SetEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LabelNodeRequest_SetEntry>, I>>(object: I): LabelNodeRequest_SetEntry {
+    const message = createBaseLabelNodeRequest_SetEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseGetNodeUsageRequest(): GetNodeUsageRequest {
+  return { nodeId: "" };
+}
+
+export const GetNodeUsageRequest: MessageFns<GetNodeUsageRequest> = {
+  encode(message: GetNodeUsageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetNodeUsageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetNodeUsageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetNodeUsageRequest {
+    return {
+      nodeId: isSet(object.nodeId)
+        ? globalThis.String(object.nodeId)
+        : isSet(object.node_id)
+        ? globalThis.String(object.node_id)
+        : "",
+    };
+  },
+
+  toJSON(message: GetNodeUsageRequest): unknown {
+    const obj: any = {};
+    if (message.nodeId !== "") {
+      obj.nodeId = message.nodeId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GetNodeUsageRequest>, I>>(base?: I): GetNodeUsageRequest {
+    return GetNodeUsageRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetNodeUsageRequest>, I>>(object: I): GetNodeUsageRequest {
+    const message = createBaseGetNodeUsageRequest();
+    message.nodeId = object.nodeId ?? "";
+    return message;
+  },
+};
+
+function createBaseGetNodeUsageResponse(): GetNodeUsageResponse {
+  return { samples: [] };
+}
+
+export const GetNodeUsageResponse: MessageFns<GetNodeUsageResponse> = {
+  encode(message: GetNodeUsageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.samples) {
+      UsageSample.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetNodeUsageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetNodeUsageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.samples.push(UsageSample.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetNodeUsageResponse {
+    return {
+      samples: globalThis.Array.isArray(object?.samples) ? object.samples.map((e: any) => UsageSample.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: GetNodeUsageResponse): unknown {
+    const obj: any = {};
+    if (message.samples?.length) {
+      obj.samples = message.samples.map((e) => UsageSample.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GetNodeUsageResponse>, I>>(base?: I): GetNodeUsageResponse {
+    return GetNodeUsageResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetNodeUsageResponse>, I>>(object: I): GetNodeUsageResponse {
+    const message = createBaseGetNodeUsageResponse();
+    message.samples = object.samples?.map((e) => UsageSample.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 /** Membership of nodes. */
 export type NodeServiceService = typeof NodeServiceService;
 export const NodeServiceService = {
   /**
    * Makes a node known, or known again, and tells it how to reach the cluster.
-   * Errors: invalid_argument.
+   * Errors: invalid_argument, unauthenticated.
    */
   register: {
     path: "/spear.sms.v1.NodeService/Register" as const,
@@ -3487,7 +3973,7 @@ export const NodeServiceService = {
   /**
    * The one long-lived stream of a node: heartbeats and reports up;
    * acknowledgements, cancellations and log reads down. The first message must
-   * be hello. Errors: node_not_found, stale_incarnation.
+   * be hello. Errors: node_not_found, stale_incarnation, unauthenticated.
    */
   session: {
     path: "/spear.sms.v1.NodeService/Session" as const,
@@ -3534,7 +4020,7 @@ export const NodeServiceService = {
   },
   /**
    * Stops giving a node new tasks; moves what is left at the deadline.
-   * Errors: node_not_found.
+   * Errors: node_not_found, conflict.
    */
   drainNode: {
     path: "/spear.sms.v1.NodeService/DrainNode" as const,
@@ -3545,12 +4031,49 @@ export const NodeServiceService = {
     responseSerialize: (value: Node): Buffer => Buffer.from(Node.encode(value).finish()),
     responseDeserialize: (value: Buffer): Node => Node.decode(value),
   },
+  /**
+   * Lets nothing new onto a node, or takes that back; what it has goes on.
+   * Errors: node_not_found.
+   */
+  cordonNode: {
+    path: "/spear.sms.v1.NodeService/CordonNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CordonNodeRequest): Buffer => Buffer.from(CordonNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CordonNodeRequest => CordonNodeRequest.decode(value),
+    responseSerialize: (value: Node): Buffer => Buffer.from(Node.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Node => Node.decode(value),
+  },
+  /**
+   * Changes labels over those that the node has of its own. They outlive its
+   * restarts. Errors: invalid_argument, node_not_found.
+   */
+  labelNode: {
+    path: "/spear.sms.v1.NodeService/LabelNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: LabelNodeRequest): Buffer => Buffer.from(LabelNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): LabelNodeRequest => LabelNodeRequest.decode(value),
+    responseSerialize: (value: Node): Buffer => Buffer.from(Node.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Node => Node.decode(value),
+  },
+  /** What a node used in the last hour, oldest first. Errors: node_not_found. */
+  getNodeUsage: {
+    path: "/spear.sms.v1.NodeService/GetNodeUsage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetNodeUsageRequest): Buffer => Buffer.from(GetNodeUsageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetNodeUsageRequest => GetNodeUsageRequest.decode(value),
+    responseSerialize: (value: GetNodeUsageResponse): Buffer =>
+      Buffer.from(GetNodeUsageResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetNodeUsageResponse => GetNodeUsageResponse.decode(value),
+  },
 } as const;
 
 export interface NodeServiceServer extends UntypedServiceImplementation {
   /**
    * Makes a node known, or known again, and tells it how to reach the cluster.
-   * Errors: invalid_argument.
+   * Errors: invalid_argument, unauthenticated.
    */
   register: handleUnaryCall<RegisterRequest, RegisterResponse>;
   /** Takes a node out; its tasks move elsewhere. Errors: node_not_found. */
@@ -3558,7 +4081,7 @@ export interface NodeServiceServer extends UntypedServiceImplementation {
   /**
    * The one long-lived stream of a node: heartbeats and reports up;
    * acknowledgements, cancellations and log reads down. The first message must
-   * be hello. Errors: node_not_found, stale_incarnation.
+   * be hello. Errors: node_not_found, stale_incarnation, unauthenticated.
    */
   session: handleBidiStreamingCall<SessionRequest, SessionResponse>;
   /**
@@ -3572,15 +4095,27 @@ export interface NodeServiceServer extends UntypedServiceImplementation {
   getNode: handleUnaryCall<GetNodeRequest, Node>;
   /**
    * Stops giving a node new tasks; moves what is left at the deadline.
-   * Errors: node_not_found.
+   * Errors: node_not_found, conflict.
    */
   drainNode: handleUnaryCall<DrainNodeRequest, Node>;
+  /**
+   * Lets nothing new onto a node, or takes that back; what it has goes on.
+   * Errors: node_not_found.
+   */
+  cordonNode: handleUnaryCall<CordonNodeRequest, Node>;
+  /**
+   * Changes labels over those that the node has of its own. They outlive its
+   * restarts. Errors: invalid_argument, node_not_found.
+   */
+  labelNode: handleUnaryCall<LabelNodeRequest, Node>;
+  /** What a node used in the last hour, oldest first. Errors: node_not_found. */
+  getNodeUsage: handleUnaryCall<GetNodeUsageRequest, GetNodeUsageResponse>;
 }
 
 export interface NodeServiceClient extends Client {
   /**
    * Makes a node known, or known again, and tells it how to reach the cluster.
-   * Errors: invalid_argument.
+   * Errors: invalid_argument, unauthenticated.
    */
   register(
     request: RegisterRequest,
@@ -3616,7 +4151,7 @@ export interface NodeServiceClient extends Client {
   /**
    * The one long-lived stream of a node: heartbeats and reports up;
    * acknowledgements, cancellations and log reads down. The first message must
-   * be hello. Errors: node_not_found, stale_incarnation.
+   * be hello. Errors: node_not_found, stale_incarnation, unauthenticated.
    */
   session(): ClientDuplexStream<SessionRequest, SessionResponse>;
   session(options: Partial<CallOptions>): ClientDuplexStream<SessionRequest, SessionResponse>;
@@ -3671,7 +4206,7 @@ export interface NodeServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Stops giving a node new tasks; moves what is left at the deadline.
-   * Errors: node_not_found.
+   * Errors: node_not_found, conflict.
    */
   drainNode(request: DrainNodeRequest, callback: (error: ServiceError | null, response: Node) => void): ClientUnaryCall;
   drainNode(
@@ -3684,6 +4219,57 @@ export interface NodeServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Node) => void,
+  ): ClientUnaryCall;
+  /**
+   * Lets nothing new onto a node, or takes that back; what it has goes on.
+   * Errors: node_not_found.
+   */
+  cordonNode(
+    request: CordonNodeRequest,
+    callback: (error: ServiceError | null, response: Node) => void,
+  ): ClientUnaryCall;
+  cordonNode(
+    request: CordonNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Node) => void,
+  ): ClientUnaryCall;
+  cordonNode(
+    request: CordonNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Node) => void,
+  ): ClientUnaryCall;
+  /**
+   * Changes labels over those that the node has of its own. They outlive its
+   * restarts. Errors: invalid_argument, node_not_found.
+   */
+  labelNode(request: LabelNodeRequest, callback: (error: ServiceError | null, response: Node) => void): ClientUnaryCall;
+  labelNode(
+    request: LabelNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Node) => void,
+  ): ClientUnaryCall;
+  labelNode(
+    request: LabelNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Node) => void,
+  ): ClientUnaryCall;
+  /** What a node used in the last hour, oldest first. Errors: node_not_found. */
+  getNodeUsage(
+    request: GetNodeUsageRequest,
+    callback: (error: ServiceError | null, response: GetNodeUsageResponse) => void,
+  ): ClientUnaryCall;
+  getNodeUsage(
+    request: GetNodeUsageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetNodeUsageResponse) => void,
+  ): ClientUnaryCall;
+  getNodeUsage(
+    request: GetNodeUsageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetNodeUsageResponse) => void,
   ): ClientUnaryCall;
 }
 
@@ -3718,6 +4304,10 @@ function longToNumber(int64: { toString(): string }): number {
     throw new globalThis.Error("Value is smaller than Number.MIN_SAFE_INTEGER");
   }
   return num;
+}
+
+function isObject(value: any): boolean {
+  return typeof value === "object" && value !== null;
 }
 
 function isSet(value: any): boolean {
