@@ -18,7 +18,9 @@ export type Fields = Map<string, string>;
 export const numberAt = (fields: Fields, name: string): number => Number(fields.get(name) ?? 0);
 
 /** What a node itself says of the end of an attempt. */
-const toldByNode = new Set(["retry", "node_fault", "refused", "node_restarted"]);
+const toldByNode = new Set([
+  "retry", "node_fault", "refused", "node_restarted", "preempted", "drained",
+]); // prettier-ignore
 
 /** One event in a hundred is lost where that bug is planted. */
 const lostEvery = 100;

@@ -13,7 +13,6 @@ import { Process, startMs, World } from "./world.ts";
 const calmMs = 180_000;
 const clientRetryMs = 700;
 /** After this no drain is on its way any more: longer than anything stands still. */
-const lastDrainMs = 10_000;
 
 export interface Result {
   /** The first invariant that was broken, by name. */
@@ -85,10 +84,6 @@ class Run {
     this.#world.runUntil(startMs + 1_000 + size.troubleMs, broken);
     network.calm = true;
     this.#world.note("everything that went wrong ends");
-    // Also drains, of which a late message may have undone the undoing.
-    this.#world.after(lastDrainMs, undefined, () => {
-      for (const node of nodes) this.#drain(node, this.#world.random.pick(replicas), true);
-    });
     const ended = () =>
       this.#open === 0 &&
       this.#redis.state.tasksIn.pending.size +

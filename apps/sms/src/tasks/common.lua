@@ -58,7 +58,7 @@ local function renew_lease(node, incarnation, lease_ms)
 end
 
 -- What a node itself says of the end of an attempt: the command runs no more.
-local told_by_node = {retry = true, node_fault = true, refused = true, node_restarted = true}
+local told_by_node = {retry = true, node_fault = true, refused = true, node_restarted = true, preempted = true, drained = true}
 
 -- When a task that was taken from a node may start elsewhere, by the clock of Redis: nil,
 -- at once, unless it is exclusive and the node may still run it. See lease.ts.
