@@ -112,6 +112,7 @@ export class Executions {
         failure: { code: "node_restarted", message: "the node was started anew under it" },
         outputs: [],
         nodeFault: true,
+        hostcalls: [],
       },
     });
   }

@@ -6,6 +6,8 @@
 import type { ObjectId } from "@spear/shared/ids.ts";
 import type { Chunk, PlacedChunk } from "../chunks/chunk.ts";
 import type { Attributes } from "./attributes.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import currentAttemptLua from "@spear/shared/redis/current.lua" with { type: "text" };
 import commitLua from "./commit.lua" with { type: "text" };
 import copyLua from "./copy.lua" with { type: "text" };
 import deleteLua from "./delete.lua" with { type: "text" };
@@ -23,7 +25,7 @@ import {
 } from "./scripts.ts";
 
 export const objectScripts = {
-  commit: changeScript("commit", 1, commitLua),
+  commit: changeScript("commit", 2, currentAttemptLua + commitLua),
   copy: changeScript("copy", 2, copyLua),
   delete: changeScript("delete", 1, deleteLua),
   head: readScript("head", 1, headLua),
@@ -66,7 +68,7 @@ export class ObjectIndex {
   /**
    * Makes a put visible. Returns the generation and the chunks that were stored
    * already, which the caller removes. Errors: `bucket_not_found`,
-   * `precondition_failed`; `unavailable` leaves open whether it happened.
+   * `precondition_failed`, `stale_attempt`; `unavailable` leaves open whether it happened.
    */
   async commit(
     name: ObjectName,
@@ -76,6 +78,7 @@ export class ObjectIndex {
     condition: WriteCondition,
     nowMs: number,
   ): Promise<{ generation: number; surplus: PlacedChunk[] }> {
+    const { attempt } = condition;
     const bytes = encodeRecord({
       ...record,
       names: 0,
@@ -87,7 +90,10 @@ export class ObjectIndex {
     });
     const { status, rest } = await this.#scripts.change(
       objectScripts.commit,
-      [this.#names(name.bucket)],
+      [
+        this.#names(name.bucket),
+        attempt === undefined ? this.#names(name.bucket) : this.#scripts.keys.task(attempt.taskId),
+      ],
       [
         name.bucket,
         name.key,
@@ -96,8 +102,12 @@ export class ObjectIndex {
         Buffer.concat(chunks.map((chunk) => chunk.location)),
         nowMs,
         ...conditionArgs(condition),
+        attempt?.attempt ?? "",
       ],
     );
+    if (status === "stale_attempt") {
+      throw new Fault("stale_attempt", "the attempt that puts has ended or a newer one exists");
+    }
     if (status !== "ok") throw bucketNotFound(name.bucket);
     const [generation, ...surplus] = rest as number[];
     return {
