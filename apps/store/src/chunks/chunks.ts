@@ -16,8 +16,8 @@ import type { Segments } from "./segments.ts";
 
 /** Most chunks of one stream that are being written at once. */
 const inFlightPerStream = 4;
-/** Objects up to this size take no buffer of a chunk. */
-const smallBytes = 64 << 10;
+/** Objects up to this size take no buffer of a chunk, and lie in a segment. */
+export const smallBytes = 64 << 10;
 
 /**
  * Bytes received between two collections of garbage, of pieces that could not be

@@ -10,7 +10,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { Fault } from "@spear/shared/fault.ts";
 import type { RunningHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
-import type { Body } from "../chunks/chunks.ts";
+import { smallBytes, type Body } from "../chunks/chunks.ts";
 import { giveAway } from "../chunks/pieces.ts";
 
 /** How long an answered client may go on sending before it is cut off, in milliseconds. */
@@ -25,6 +25,10 @@ export interface RawRequest {
   readonly body: Body;
   /** Aborts when the client went away. */
   readonly signal: AbortSignal;
+  /** What is sent behind the head of an answer that has no body of its own. */
+  answer?: AsyncIterableIterator<Uint8Array>;
+  /** Content-Length of the answer to a HEAD: Elysia takes that of a body, and there is none. */
+  headBytes?: number;
 }
 
 const raws = new WeakMap<Request, RawRequest>();
@@ -34,6 +38,20 @@ export function rawOf(request: Request): RawRequest {
   const raw = raws.get(request);
   if (raw === undefined) throw new Error("the request did not come through the listener");
   return raw;
+}
+
+/**
+ * An answer whose bytes go from `body` to the socket as they are, without a web
+ * stream in between. `init` says how many there are. A piece may be used again
+ * once the next was asked for.
+ */
+export function streamingAnswer(
+  request: Request,
+  body: AsyncIterableIterator<Uint8Array>,
+  init: ResponseInit,
+): Response {
+  rawOf(request).answer = body;
+  return new Response(null, init);
 }
 
 /** The head of a request, by which its face is known. */
@@ -124,17 +142,20 @@ async function serve(
   const head = headOf(incoming);
   const face = faceOf(head);
   let response: Response;
+  let raw: RawRequest | undefined;
   try {
     const request = await requestOf(incoming, head, face.streams(head), gone.signal, options);
     response = await face.handle(request);
+    raw = rawOf(request);
   } catch (error) {
     response = face.failure(error);
   }
-  if (gone.signal.aborted) {
-    await response.body?.cancel(gone.signal.reason);
-    return;
+  try {
+    if (gone.signal.aborted) await response.body?.cancel(gone.signal.reason);
+    else await answer(response, raw, incoming, outgoing, gone.signal, options);
+  } finally {
+    await raw?.answer?.return?.();
   }
-  await answer(response, incoming, outgoing, gone.signal, options.idleTimeoutMs);
 }
 
 function headOf({ url = "/", method = "GET", rawHeaders }: IncomingMessage): RequestHead {
@@ -196,6 +217,11 @@ async function* bodyOf(
   incoming: IncomingMessage,
   idleTimeoutMs: number,
 ): AsyncGenerator<Uint8Array> {
+  // Small ones are read and sent in one go.
+  if (Number(incoming.headers["content-length"] ?? Number.NaN) <= smallBytes) {
+    yield* await gathered(incoming, idleTimeoutMs);
+    return;
+  }
   const pieces = incoming.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
   for (;;) {
     const next = await withinIdleTime(pieces.next(), idleTimeoutMs);
@@ -205,13 +231,32 @@ async function* bodyOf(
   }
 }
 
+/** The pieces of a small body, once all are there. Errors: as `bodyOf`. */
+function gathered(incoming: IncomingMessage, idleTimeoutMs: number): Promise<Uint8Array[]> {
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array[]>();
+  const pieces: Uint8Array[] = [];
+  const timer = setTimeout(() => reject(stalled()), idleTimeoutMs);
+  const brokeOff = (error?: Error) => {
+    clearTimeout(timer);
+    reject(broken(error));
+  };
+  incoming.on("data", (piece: Buffer) => {
+    pieces.push(piece);
+    timer.refresh();
+  });
+  incoming.once("end", () => {
+    clearTimeout(timer);
+    resolve(pieces);
+  });
+  incoming.once("error", brokeOff);
+  incoming.once("close", brokeOff);
+  return promise;
+}
+
 /** Leaves the connection as it is when the time is up: the client is still to be answered. */
 function withinIdleTime<T>(piece: Promise<T>, idleTimeoutMs: number): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new Fault("timeout", "the body stalled", { field: "body" })),
-      idleTimeoutMs,
-    );
+    const timer = setTimeout(() => reject(stalled()), idleTimeoutMs);
     piece.then(
       (value) => {
         clearTimeout(timer);
@@ -219,10 +264,18 @@ function withinIdleTime<T>(piece: Promise<T>, idleTimeoutMs: number): Promise<T>
       },
       (error: unknown) => {
         clearTimeout(timer);
-        reject(new Fault("cancelled", "the body broke off", { field: "body", cause: error }));
+        reject(broken(error));
       },
     );
   });
+}
+
+function stalled(): Fault {
+  return new Fault("timeout", "the body stalled", { field: "body" });
+}
+
+function broken(cause: unknown): Fault {
+  return new Fault("cancelled", "the body broke off", { field: "body", cause });
 }
 
 async function collect(body: Body, maxBytes: number): Promise<Buffer> {
@@ -243,24 +296,31 @@ async function collect(body: Body, maxBytes: number): Promise<Buffer> {
 
 async function answer(
   response: Response,
+  raw: RawRequest | undefined,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   signal: AbortSignal,
-  idleTimeoutMs: number,
+  options: ListenerOptions,
 ): Promise<void> {
   const headers: Record<string, string | string[]> = Object.fromEntries(response.headers);
   // Who is refused before the body was read shall read the answer, not a reset.
   const unread = !incoming.complete;
   if (unread) headers["connection"] = "close";
   const bodiless = incoming.method === "HEAD" || response.status === 304 || response.status === 204;
-  if (bodiless || response.body === null) {
-    if (!bodiless) headers["content-length"] = "0";
+  // Only what streams says beforehand how long it is; a failure has a body of its own.
+  const body = response.body === null ? raw?.answer : response.body;
+  if (bodiless) {
+    if (raw?.headBytes !== undefined) headers["content-length"] = String(raw.headBytes);
     outgoing.writeHead(response.status, headers);
     outgoing.end();
-    await response.body?.cancel();
-  } else {
+  } else if (body !== undefined && headers["content-length"] !== undefined) {
     outgoing.writeHead(response.status, headers);
-    await pump(response.body, outgoing, signal, idleTimeoutMs);
+    await pump(body, Number(headers["content-length"]), outgoing, signal, options);
+  } else {
+    const bytes = await response.bytes();
+    headers["content-length"] = String(bytes.byteLength);
+    outgoing.writeHead(response.status, headers);
+    outgoing.end(bytes);
   }
   if (unread) {
     incoming.resume();
@@ -271,26 +331,27 @@ async function answer(
 
 /** Sends a body no faster than the client reads; a body that fails ends the connection. */
 async function pump(
-  body: ReadableStream<Uint8Array>,
+  body: AsyncIterable<Uint8Array>,
+  totalBytes: number,
   outgoing: ServerResponse,
   signal: AbortSignal,
-  idleTimeoutMs: number,
+  { idleTimeoutMs }: ListenerOptions,
 ): Promise<void> {
-  const reader = body.getReader();
   try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
+    for await (const piece of body) {
       if (signal.aborted) return;
-      if (!outgoing.write(value)) await drained(outgoing, signal, idleTimeoutMs);
+      // Head and body leave together.
+      if (piece.byteLength === totalBytes && totalBytes <= smallBytes) {
+        outgoing.end(piece);
+        return;
+      }
+      if (!outgoing.write(piece)) await drained(outgoing, signal, idleTimeoutMs);
       if (signal.aborted) return;
     }
     outgoing.end();
   } catch {
     // The stream has logged why; a short answer tells the client that it is not whole.
     outgoing.destroy();
-  } finally {
-    await reader.cancel(signal.reason).catch(() => undefined);
   }
 }
 

@@ -229,6 +229,9 @@ test("a damaged chunk is an error that names it, never wrong bytes", async () =>
   const problem = await problemOf(await fetch(at("damaged")));
   expect(problem.code).toBe("object_corrupted");
   expect(problem.detail).toContain(file.split("/").at(-1)?.slice(0, 64) ?? "nothing");
+  // Asking for the head alone reads none of it.
+  const head = await fetch(at("damaged"), { method: "HEAD" });
+  expect(head.headers.get("content-length")).toBe(String(secret.length));
 });
 
 test("unknown members and bad values of a copy are named", async () => {

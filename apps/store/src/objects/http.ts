@@ -3,7 +3,7 @@ import { Elysia, t } from "elysia";
 import { Fault } from "@spear/shared/fault.ts";
 import { parseId, type ObjectId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
-import { rawOf } from "../http/listener.ts";
+import { rawOf, streamingAnswer } from "../http/listener.ts";
 import { rangeHolds, readVerdict } from "./conditions.ts";
 import { contentHeaders } from "./attributes.ts";
 import type { CopyRequest, Objects, PutRequest } from "./objects.ts";
@@ -60,17 +60,6 @@ function writeCondition(headers: Headers): WriteCondition {
     ifMatch: ifMatch?.trim().replace(/^"(.*)"$/, "$1"),
     ifAbsent: ifNoneMatch !== null,
     ifGeneration: generation === null ? undefined : Number(generation),
-    attempt: attemptOf(headers.get("x-spear-attempt")),
-  };
-}
-
-/** `task_…/3`: the attempt on whose behalf something is put. */
-function attemptOf(text: string | null): WriteCondition["attempt"] {
-  if (text === null) return undefined;
-  const [, taskId, attempt] = /^([^/]*)\/(\d{1,9})$/.exec(text) ?? [];
-  return {
-    taskId: parseId("task", taskId, "x-spear-attempt"),
-    attempt: Number(attempt),
   };
 }
 
@@ -128,17 +117,20 @@ function verdictOf(headers: Headers, object: StoredObject): "send" | "not_modifi
   throw new Fault("precondition_failed", "the object is not as the condition wants it");
 }
 
-async function head(objects: Objects, target: ObjectName | ObjectId, headers: Headers) {
+async function head(objects: Objects, target: ObjectName | ObjectId, request: Request) {
+  const { headers } = request;
   const object = await objects.head(target);
   const answer = objectHeaders(object);
   if (verdictOf(headers, object) === "not_modified") {
     return new Response(null, { status: 304, headers: answer });
   }
-  setLength(answer, object, undefined);
+  rawOf(request).headBytes = object.sizeBytes;
   return new Response(null, { headers: answer });
 }
 
 async function get(objects: Objects, target: ObjectName | ObjectId, request: Request, log: Log) {
+  // Elysia brings a HEAD here, whatever route there is for it.
+  if (request.method === "HEAD") return head(objects, target, request);
   const { headers } = request;
   const asked = parseRangeHeader(headers.get("range"));
   let unmodified = false;
@@ -149,7 +141,7 @@ async function get(objects: Objects, target: ObjectName | ObjectId, request: Req
   const answer = objectHeaders(opened.object);
   if (unmodified) return new Response(null, { status: 304, headers: answer });
   setLength(answer, opened.object, opened.range);
-  return new Response(await streamOf(opened, log), {
+  return streamingAnswer(request, await streamOf(opened, log), {
     status: opened.range === undefined ? 200 : 206,
     headers: answer,
   });
@@ -221,8 +213,7 @@ export function objectRoutes(objects: Objects, log: Log) {
             "The body is the object's bytes. It becomes visible whole or not at all. " +
             "Headers: content-type, cache-control, content-disposition, content-encoding, " +
             "content-language, expires, x-spear-sha256, x-spear-meta-*, if-match, " +
-            "if-none-match: *, x-spear-if-generation, x-spear-attempt: task_…/N (it must be " +
-            "the task's current attempt and run).",
+            "if-none-match: *, x-spear-if-generation.",
           tags,
           requestBody: { required: true, content: bytes },
           responses: { 200: json("Object", "The object as it was stored.") },
@@ -245,7 +236,7 @@ export function objectRoutes(objects: Objects, log: Log) {
     )
     .head(
       "/v1/buckets/:bucket/objects/*",
-      ({ request }) => head(objects, named(request), request.headers),
+      ({ request }) => head(objects, named(request), request),
       {
         params: nameParams,
         detail: {
@@ -327,7 +318,7 @@ export function objectRoutes(objects: Objects, log: Log) {
     )
     .head(
       "/v1/objects/:id",
-      ({ params, request }) => head(objects, parseId("obj", params.id, "id"), request.headers),
+      ({ params, request }) => head(objects, parseId("obj", params.id, "id"), request),
       {
         params: idParams,
         detail: {

@@ -2,29 +2,29 @@
 import type { Log } from "@spear/shared/log.ts";
 import type { OpenObject } from "./objects.ts";
 
-/** The bytes as a stream whose first piece was verified before any header leaves. */
+/**
+ * The bytes, whose first piece was verified before any header leaves. A piece is
+ * good until the next is asked for. What fails is logged here.
+ */
 export async function streamOf(
   { body, object }: OpenObject,
   log: Log,
-): Promise<ReadableStream<Uint8Array>> {
-  let next: IteratorResult<Uint8Array> | undefined = await body.next();
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        try {
-          const piece = next ?? (await body.next());
-          next = undefined;
-          if (piece.done === true) controller.close();
-          else controller.enqueue(piece.value);
-        } catch (error) {
-          log.error({ err: error, objectId: object.id }, "an object broke off while it was read");
-          controller.error(error);
-        }
-      },
-      async cancel() {
-        await body.return(undefined);
-      },
+): Promise<AsyncIterableIterator<Buffer>> {
+  let first: IteratorResult<Buffer> | undefined = await body.next();
+  const stream: AsyncIterableIterator<Buffer> = {
+    async next() {
+      try {
+        return first ?? (await body.next());
+      } catch (error) {
+        log.error({ err: error, objectId: object.id }, "an object broke off while it was read");
+        throw error;
+      } finally {
+        first = undefined;
+      }
     },
-    { highWaterMark: 0 },
-  );
+    // A generator that was never asked for anything would not hear of its end.
+    return: () => body.return(undefined),
+    [Symbol.asyncIterator]: () => stream,
+  };
+  return stream;
 }
