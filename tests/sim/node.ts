@@ -351,7 +351,6 @@ export class SimNode {
           outputs: nodeFault ? [] : outputs,
           usage: undefined,
           nodeFault,
-          hostcalls: [],
         },
       },
     };

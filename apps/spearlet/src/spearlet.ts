@@ -39,8 +39,6 @@ import { ModuleCache } from "./executions/modules.ts";
 import { LogStore, parseStream } from "./executions/logs.ts";
 import { Staging } from "./executions/staging.ts";
 import { LocalSubmits } from "./executions/submit.ts";
-import { serveHost } from "./hostcalls/http.ts";
-import { Hosts } from "./hostcalls/hosts.ts";
 import { Journal } from "./journal.ts";
 import { StoreClient } from "./objects/client.ts";
 import { NodeObjects } from "./objects/objects.ts";
@@ -123,16 +121,6 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     maxBytes: config.objectCacheBytes,
     log,
   });
-  const hosts = resources.use(
-    new Hosts({
-      nodeId,
-      dataDir,
-      smsAddress,
-      sources: { objects, store },
-      serve: serveHost,
-      log,
-    }),
-  );
   const modules = new ModuleCache(join(dataDir, "modules"), config.moduleCacheBytes, store);
   const fetchModule: FetchModule = (object, signal) => modules.fetch(object, signal);
   const made = [...new Set(config.runtimes)].map((runtime) =>
@@ -164,7 +152,6 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     hasEnd: (id) => reports.hasEnd(id),
     staging: new Staging(objects),
     logs,
-    hosts,
     running,
     nodeId,
     workDir: join(dataDir, "work"),
@@ -187,7 +174,6 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   const onRegistered = async (response: RegisterResponse) => {
     node.onRegistered(response);
     const redisUrl = config.redisUrl ?? response.redisUrl;
-    hosts.cluster.connect({ redisUrl, queuePrefix: response.queuePrefix });
     await intake.connect({ nodeId, redisUrl, queuePrefix: response.queuePrefix });
   };
 
@@ -230,7 +216,6 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       running: () => executions.active(),
       reports,
       ownership,
-      hosts,
       onRegistered,
       cancel: (id) => executions.cancel(id),
       disown: (id) => executions.disown(id),

@@ -2,7 +2,6 @@
 import { nodeStateFromProto } from "@spear/proto/enums.ts";
 import { NodeState as WireState } from "@spear/proto/gen/spear/common/v1/node.ts";
 import {
-  type AttemptAudit,
   type AttemptReport,
   NodeServiceService,
   type NodeServiceServer,
@@ -11,10 +10,9 @@ import {
 } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import type { CallContext, GrpcService, Handlers } from "@spear/shared/grpc/handlers.ts";
 import { Fault } from "@spear/shared/fault.ts";
-import { parseId, type TaskId } from "@spear/shared/ids.ts";
+import { parseId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { EventLog } from "../events/events.ts";
-import type { Audits } from "../tasks/audits.ts";
 import type { Reports } from "../tasks/reports.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Session, Sessions } from "./sessions.ts";
@@ -31,7 +29,6 @@ export interface NodeGrpcDeps {
   nodes: Nodes;
   sessions: Sessions;
   reports: Reports;
-  audits: Audits;
   events: EventLog;
   cluster: ClusterFacts;
   log: Log;
@@ -159,23 +156,11 @@ async function readAll(
       case "log":
         current.onLogReply(body.value);
         break;
-      case "audit":
-        void keepAudit(deps, body.value);
-        break;
       default:
         throw new Fault("invalid_argument", "a message of the session has no body", {
           field: "body",
         });
     }
-  }
-}
-
-/** What an attempt has asked so far; the whole comes with its exit, so a failure loses nothing. */
-async function keepAudit({ audits, log }: NodeGrpcDeps, audit: AttemptAudit): Promise<void> {
-  try {
-    await audits.write(parseId("task", audit.taskId, "taskId"), audit.attempt, audit.uses);
-  } catch (error) {
-    log.warn({ err: error, taskId: audit.taskId }, "keeping an audit failed");
   }
 }
 
@@ -190,9 +175,6 @@ async function takeReport(
   const { reportId, taskId, attempt } = report;
   while (!signal.aborted) {
     try {
-      if (report.body?.$case === "exit") {
-        await deps.audits.write(taskId as TaskId, attempt, report.body.value.hostcalls);
-      }
       const { stale } = await deps.reports.take(current.nodeId, report);
       if (stale)
         log.warn(

@@ -157,7 +157,6 @@ class ScriptedNode implements AsyncDisposable {
         signal: "",
         failure: undefined,
         outputs: [],
-        hostcalls: [],
         usage: undefined,
         nodeFault: more.nodeFault ?? false,
         exitCode: more.exitCode,

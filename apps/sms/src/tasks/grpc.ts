@@ -8,7 +8,6 @@ import { parseId } from "@spear/shared/ids.ts";
 import { runtimes } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
 import type { Explainer } from "../scheduler/explain.ts";
-import type { Audits } from "./audits.ts";
 import type { TaskLogs } from "./logs.ts";
 import type { Tasks } from "./tasks.ts";
 import { eventToProto, specFromProto, taskToProto } from "./wire.ts";
@@ -17,7 +16,6 @@ export interface TaskGrpcDeps {
   tasks: Tasks;
   explainer: Explainer;
   logs: TaskLogs;
-  audits: Audits;
   events: EventLog;
 }
 
@@ -47,19 +45,14 @@ export function streamOf(value: string): string {
 
 export function taskService(
   handlers: Handlers,
-  { tasks, explainer, logs, audits, events }: TaskGrpcDeps,
+  { tasks, explainer, logs, events }: TaskGrpcDeps,
 ): GrpcService {
   const implementation: TaskServiceServer = {
-    submitTask: handlers.unary(async ({ spec, idempotencyKey, parent }) =>
+    submitTask: handlers.unary(async ({ spec, idempotencyKey }) =>
       taskToProto(
-        await tasks.submit(
-          specFromProto(spec),
-          idempotencyKey === "" ? undefined : idempotencyKey,
-          parent && { ...parent, taskId: parseId("task", parent.taskId, "parent.taskId") },
-        ),
+        await tasks.submit(specFromProto(spec), idempotencyKey === "" ? undefined : idempotencyKey),
       ),
     ),
-    auditTask: handlers.unary(({ taskId }) => audits.read(parseId("task", taskId, "taskId"))),
     submitTasks: handlers.unary(async ({ specs }) => ({
       taskIds: await tasks.submitMany(specs.map(specFromProto)),
     })),

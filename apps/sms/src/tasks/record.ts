@@ -75,7 +75,7 @@ export function priorityOf(spec: TaskSpec): number {
 }
 
 const fields = [
-  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb", "cs", "ev", "pa",
+  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb", "cs", "ev",
 ] as const; // prettier-ignore
 export const recordFields: string[] = [...fields];
 
@@ -142,7 +142,6 @@ export function decodeRecord(
       ...optional("exitCode", number("x")),
       ...optional("signal", at("sg")),
       ...optional("failure", json<Failure>("f")),
-      ...optional("parentId", at("pa")),
       ...optional("usage", json<{ cpuMs: number; maxMemoryBytes: number }>("u")),
     },
   };
@@ -191,14 +190,6 @@ export function decodeHistory(
   return events.map((event) => ({ ...event, taskId: id, jobId })).toSorted((a, b) => a.seq - b.seq);
 }
 
-/** The attempt that submits a task by a hostcall. */
-export interface Parent {
-  taskId: TaskId;
-  attempt: number;
-  /** The child is not cancelled with it. */
-  detached: boolean;
-}
-
 /** What `submit` writes. */
 export interface NewTask {
   id: TaskId;
@@ -207,7 +198,6 @@ export interface NewTask {
   idempotencyKey: string | undefined;
   /** Node to try at once. */
   nodeId: NodeId | undefined;
-  parent?: Parent;
 }
 
 /** What `submit` did. */
@@ -224,7 +214,7 @@ export interface Submitted {
 }
 
 /** The task as its submit left it. */
-export function newTask(submitted: Submitted, spec: TaskSpec, parent?: Parent): Task {
+export function newTask(submitted: Submitted, spec: TaskSpec): Task {
   const { id, state, attempt, nodeId, seq, atMs } = submitted;
   return {
     id,
@@ -239,7 +229,6 @@ export function newTask(submitted: Submitted, spec: TaskSpec, parent?: Parent): 
     cancelRequested: false,
     outputs: [],
     failures: 0,
-    ...(parent === undefined ? {} : { parentId: parent.taskId }),
     ...(nodeId === undefined ? {} : { nodeId, assignedAtMs: atMs }),
   };
 }

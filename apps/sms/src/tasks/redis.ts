@@ -9,12 +9,9 @@ import { Script } from "@spear/shared/redis/script.ts";
 import { transitionsLua, type TaskState } from "@spear/shared/state.ts";
 import type { Event, Failure, OutputObject, TaskSpec } from "@spear/shared/task.ts";
 import { runtimeOf } from "@spear/shared/task.ts";
-import { Fault } from "@spear/shared/fault.ts";
-import { hostcallLimits } from "@spear/shared/hostcalls.ts";
 import type { Redis } from "ioredis";
 import followLua from "../jobs/follow.lua" with { type: "text" };
 import cancelLua from "./cancel.lua" with { type: "text" };
-import childLua from "./child.lua" with { type: "text" };
 import cancellingLua from "./cancelling.lua" with { type: "text" };
 import commitLua from "./commit.lua" with { type: "text" };
 import commonLua from "./common.lua" with { type: "text" };
@@ -31,7 +28,6 @@ import {
   nameOf,
   needOf,
   type NewTask,
-  type Parent,
   type Submitted,
   rankOf,
   recordFields,
@@ -68,11 +64,6 @@ const submit = new Script<[string, string, string, number, string, number]>(
   3,
   preamble + submitLua,
 );
-const submitChild = new Script<[string, string, string, number, string, number]>(
-  "submit_child",
-  3,
-  `${preamble}local MOST_DESCENDANTS = ${hostcallLimits.descendants}\n${childLua}${submitLua}`,
-);
 const transition = new Script<[string, number, string, string]>(
   "transition",
   2,
@@ -103,18 +94,13 @@ export class TaskRecords implements RecordStore {
     this.#eventsKept = eventsKept;
   }
 
-  /**
-   * Creates a task; assigns it at once where `task.nodeId` has room. With a parent
-   * throws `stale_attempt` and `too_many_requests`.
-   */
+  /** Creates a task; assigns it at once where `task.nodeId` has room. */
   async submit(task: NewTask, nowMs: number): Promise<Submitted> {
-    const { id, spec, parent } = task;
+    const { id, spec } = task;
     const need = needOf(spec);
     const record = this.#keys.task(id);
     const notBefore = spec.delayMs === undefined || spec.delayMs === 0 ? 0 : nowMs + spec.delayMs;
-    const [code, taskId, state, attempt, nodeId, seq] = await (
-      parent === undefined ? submit : submitChild
-    ).run(
+    const [code, taskId, state, attempt, nodeId, seq] = await submit.run(
       this.#redis,
       [
         this.#keys.seq,
@@ -138,14 +124,8 @@ export class TaskRecords implements RecordStore {
         task.nodeId ?? "",
         task.idempotencyKey === undefined ? 0 : idempotencyMs,
         heedOf(spec),
-        ...(parent === undefined ? [] : await this.#childFields(parent)),
       ],
     );
-    if (code === "stale") throw new Fault("stale_attempt", "the attempt that submits is over");
-    if (code === "full") {
-      const most = hostcallLimits.descendants;
-      throw new Fault("too_many_requests", `a task has at most ${most} children and theirs`);
-    }
     return {
       created: code === "created",
       id: taskId as TaskId,
@@ -155,17 +135,6 @@ export class TaskRecords implements RecordStore {
       seq,
       atMs: nowMs,
     };
-  }
-
-  /** What child.lua and the child's record need, in child.lua's order. */
-  async #childFields({ taskId, attempt, detached }: Parent): Promise<(string | number)[]> {
-    // These never change, so that reading them before is as good.
-    const [root, keysOf, jobId] = await this.#redis.hmget(this.#keys.task(taskId), "ro", "kj", "j");
-    const flag = detached ? "1" : "0";
-    return [
-      ...["pa", taskId, "pt", attempt, "ro", root ?? taskId],
-      ...["kj", keysOf ?? jobId ?? "", "dt", flag],
-    ];
   }
 
   async transition(change: Transition, nowMs: number): Promise<Outcome> {

@@ -2,8 +2,7 @@
 -- KEYS: 1 seq, 2 the task's record, 3 idempotency key (or the record again if none)
 -- ARGV: 1 now, 2 events kept, 3 id, 4 job, 5 spec, 6 name, 7 runtime, 8 class, 9 rank,
 --       10 milli cpu, 11 memory, 12 extras, 13 not before, 14 node proposed or "",
---       15 idempotency retention in ms, 0 if there is no key, 16 heeds its job, "", "s" or "a",
---       17… more fields of the record, each a name and a value
+--       15 idempotency retention in ms, 0 if there is no key, 16 heeds its job, "", "s" or "a"
 -- Returns {"created"|"exists", id, state, attempt, node, seq}
 local id, job, class, rank = ARGV[3], ARGV[4], ARGV[8], ARGV[9]
 local cpu, memory, extras, not_before = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12], tonumber(ARGV[13])
@@ -22,7 +21,6 @@ local set = {'j', job, 'sp', ARGV[5], 'nn', ARGV[6], 'r', ARGV[7], 'c', class, '
 local function put(name, value)
   set[#set + 1], set[#set + 2] = name, value
 end
-for index = 17, #ARGV do set[#set + 1] = ARGV[index] end
 redis.call('ZADD', TASKS, 0, id)
 
 local state, attempt = 'pending', 0

@@ -112,7 +112,6 @@ export class Executions {
         failure: { code: "node_restarted", message: "the node was started anew under it" },
         outputs: [],
         nodeFault: true,
-        hostcalls: [],
       },
     });
   }

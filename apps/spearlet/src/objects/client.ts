@@ -10,7 +10,6 @@ import {
   textOf,
   type ByteRange,
   type ObjectInfo,
-  type ObjectPage,
   type ObjectTarget,
   type PutRequest,
 } from "./schema.ts";
@@ -115,36 +114,9 @@ export class StoreClient {
     this.#buckets.add(bucket);
   }
 
-  /**
-   * Keeps an object alive for a holder, for `ttlMs` or until it is taken away. Throws
-   * `object_not_found` and `unavailable`.
-   */
-  async addRef(id: ObjectId, holder: string, signal: AbortSignal, ttlMs?: number): Promise<void> {
-    const body = { holder, ...(ttlMs === undefined ? {} : { ttlMs }) };
-    await this.#call("POST", `/v1/objects/${id}/refs`, body, signal);
-  }
-
-  /** Pins an object, or takes the pin away. Throws `object_not_found` and `unavailable`. */
-  async pin(id: ObjectId, pinned: boolean, signal: AbortSignal): Promise<void> {
-    await this.#call(pinned ? "PUT" : "DELETE", `/v1/objects/${id}/pin`, undefined, signal);
-  }
-
-  /** A page of a bucket's objects. Throws `bucket_not_found` and `unavailable`. */
-  list(
-    bucket: string,
-    query: { prefix: string; pageSize?: number | undefined; pageToken?: string | undefined },
-    signal: AbortSignal,
-  ): Promise<ObjectPage> {
-    const { prefix, pageSize, pageToken } = query;
-    const search = new URLSearchParams({ prefix });
-    if (pageSize !== undefined) search.set("pageSize", String(pageSize));
-    if (pageToken !== undefined) search.set("pageToken", pageToken);
-    return this.#patiently(signal, async (url) => {
-      const path = `/v1/buckets/${encodeURIComponent(bucket)}/objects?${search.toString()}`;
-      const response = await fetch(url + path, { signal });
-      if (!response.ok) throw await faultOf(response);
-      return (await response.json()) as ObjectPage;
-    });
+  /** Keeps an object alive for a holder. Throws `object_not_found` and `unavailable`. */
+  async addRef(id: ObjectId, holder: string, signal: AbortSignal): Promise<void> {
+    await this.#call("POST", `/v1/objects/${id}/refs`, { holder }, signal);
   }
 
   /** Takes a holder's reference away. Throws `object_not_found` and `unavailable`. */
@@ -248,10 +220,6 @@ function headersOf({ contentType, metadata, sha256, condition = {} }: PutRequest
   if (condition.ifAbsent === true) headers.set("if-none-match", "*");
   if (condition.ifGeneration !== undefined) {
     headers.set("x-spear-if-generation", String(condition.ifGeneration));
-  }
-  if (condition.attempt !== undefined) {
-    const { taskId, attempt } = condition.attempt;
-    headers.set("x-spear-attempt", `${taskId}/${attempt}`);
   }
   return headers;
 }

@@ -1,6 +1,5 @@
 /** Objects as this node sees them. */
 import type { ObjectId } from "@spear/shared/ids.ts";
-import type { AttemptId } from "../executions/attempt.ts";
 
 export interface ObjectName {
   bucket: string;
@@ -43,8 +42,6 @@ export interface WriteCondition {
   ifMatch?: string | undefined;
   ifAbsent?: boolean | undefined;
   ifGeneration?: number | undefined;
-  /** This attempt must be its task's current one and run (T3). */
-  attempt?: AttemptId | undefined;
 }
 
 export interface PutRequest extends ObjectName {
@@ -55,12 +52,6 @@ export interface PutRequest extends ObjectName {
   /** Expected size; a mismatch stores nothing. */
   sizeBytes?: number | undefined;
   condition?: WriteCondition | undefined;
-}
-
-/** A page of a bucket's objects, in the order of their keys. */
-export interface ObjectPage {
-  objects: ObjectInfo[];
-  nextPageToken?: string;
 }
 
 /** An object that is open for reading. */

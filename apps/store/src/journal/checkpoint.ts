@@ -9,6 +9,7 @@ import { ObjectIndex } from "../objects/redis.ts";
 import { bucketOfEntry } from "../buckets/buckets.ts";
 import { nameOfMember } from "../objects/member.ts";
 import { decodeRecord } from "../objects/record.ts";
+import { packFields } from "./file.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
 
 const page = 500;
@@ -17,11 +18,7 @@ const pinnedFlag = 1;
 const flagsAt = 4;
 
 function entry(generation: number, fields: Record<string, string | number | Buffer>): JournalEntry {
-  const flat = Object.entries(fields).flatMap(([name, value]) => [
-    Buffer.from(name),
-    Buffer.isBuffer(value) ? value : Buffer.from(String(value)),
-  ]);
-  return { generation, flat };
+  return { generation, packed: packFields(fields) };
 }
 
 /** Takes a checkpoint of the store as it stands. */

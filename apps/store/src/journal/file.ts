@@ -12,34 +12,45 @@ const largestBytes = 256 << 20;
 
 export interface JournalRecord {
   readonly generation: number;
-  /** Names and values as they stand in the event. */
   readonly fields: ReadonlyMap<string, Buffer>;
+  /** The fields as the event has them. */
+  readonly packed: Buffer;
 }
 
-export function encodeJournalRecord(generation: number, flat: readonly Buffer[]): Buffer {
-  const size = flat.reduce((sum, value) => sum + 4 + value.length, 8);
+/** Names and values as an event has them. */
+export function packFields(fields: Readonly<Record<string, string | number | Buffer>>): Buffer {
+  const pieces = Object.entries(fields).flatMap(([name, value]) =>
+    [name, value].flatMap((one) => {
+      const bytes = Buffer.isBuffer(one) ? one : Buffer.from(String(one));
+      const size = Buffer.alloc(4);
+      size.writeUInt32BE(bytes.length);
+      return [size, bytes];
+    }),
+  );
+  return Buffer.concat(pieces);
+}
+
+export function encodeJournalRecord(generation: number, packed: Buffer): Buffer {
+  const size = 8 + packed.length;
   const out = Buffer.allocUnsafe(frameBytes + size);
   out.writeUInt32BE(size, 0);
-  let at = out.writeBigUInt64BE(BigInt(generation), frameBytes);
-  for (const value of flat) {
-    at = out.writeUInt32BE(value.length, at);
-    at += value.copy(out, at);
-  }
+  packed.copy(out, out.writeBigUInt64BE(BigInt(generation), frameBytes));
   out.writeUInt32BE(Bun.hash.crc32(out.subarray(frameBytes)), 4);
   return out;
 }
 
 function decodeJournalRecord(payload: Buffer): JournalRecord {
+  const packed = payload.subarray(8);
   const fields = new Map<string, Buffer>();
-  let at = 8;
+  let at = 0;
   const next = (): Buffer => {
-    const length = payload.readUInt32BE(at);
-    const value = payload.subarray(at + 4, at + 4 + length);
+    const length = packed.readUInt32BE(at);
+    const value = packed.subarray(at + 4, at + 4 + length);
     at += 4 + length;
     return value;
   };
-  while (at < payload.length) fields.set(next().toString(), next());
-  return { generation: Number(payload.readBigUInt64BE(0)), fields };
+  while (at < packed.length) fields.set(next().toString(), next());
+  return { generation: Number(payload.readBigUInt64BE(0)), fields, packed };
 }
 
 /** The whole records of a file with the offset behind each; ends at the first that is not whole. */

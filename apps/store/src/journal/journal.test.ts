@@ -9,6 +9,7 @@ import { silentLog } from "@spear/shared/log.ts";
 import { start, type RunningStore } from "../store.ts";
 import { startTestStore, type TestStore } from "../../../../tests/store.ts";
 import { rebuildStore } from "../lifecycle/maintenance.ts";
+import { packFields } from "./file.ts";
 import { Journal, type JournalEntry } from "./journal.ts";
 
 const never = new AbortController().signal;
@@ -161,7 +162,7 @@ test.each([
 
 const entryOf = (generation: number): JournalEntry => ({
   generation,
-  flat: [Buffer.from("op"), Buffer.from(`number ${generation}`)],
+  packed: packFields({ op: `number ${generation}` }),
 });
 
 test("a record that was cut off or damaged ends the journal before it", async () => {

@@ -28,7 +28,8 @@ interface Part {
 
 export interface JournalEntry {
   readonly generation: number;
-  readonly flat: readonly Buffer[];
+  /** Names and values as the event has them. */
+  readonly packed: Buffer;
 }
 
 export class Journal implements AsyncDisposable {
@@ -78,7 +79,7 @@ export class Journal implements AsyncDisposable {
     const final = entries.at(-1);
     if (first === undefined || final === undefined) return;
     const bytes = Buffer.concat(
-      entries.map(({ generation, flat }) => encodeJournalRecord(generation, flat)),
+      entries.map(({ generation, packed }) => encodeJournalRecord(generation, packed)),
     );
     try {
       const file = await this.#writable(first.generation);
@@ -127,7 +128,7 @@ export class Journal implements AsyncDisposable {
     const file = await open(`${path}.new`, "w", 0o600);
     try {
       for await (const entry of entries) {
-        await file.writeFile(encodeJournalRecord(entry.generation, entry.flat));
+        await file.writeFile(encodeJournalRecord(entry.generation, entry.packed));
       }
       await file.datasync();
     } finally {

@@ -1,17 +1,17 @@
 /**
  * The pump moves events from Redis into the journal, many with one sync, and
  * tells those who wait that their change is there. What is in the journal is
- * trimmed from the stream.
+ * trimmed from the stream by the next pull.
  */
 import { Fault } from "@spear/shared/fault.ts";
 import { Loop } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { failpoint } from "../failpoint.ts";
-import { changeScript, turnIsOver, type StoreScripts } from "../objects/scripts.ts";
+import { changeScript, type StoreScripts } from "../objects/scripts.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
-import trimLua from "./trim.lua" with { type: "text" };
+import pullLua from "./pull.lua" with { type: "text" };
 
-const trimScript = changeScript("trim", 0, trimLua);
+const pullScript = changeScript("pull", 0, pullLua);
 const batch = 512;
 const periodMs = 1_000;
 
@@ -60,30 +60,20 @@ export class Pump implements AsyncDisposable {
 
   /** Moves one batch; returns its size. */
   async #step(): Promise<number> {
-    const { redis, keys } = this.#scripts;
     const { last } = this.#journal;
-    const [found, generation, epoch] = await this.#scripts.call(
-      Promise.all([
-        redis.xrangeBuffer(keys.events, `${last + 1}`, "+", "COUNT", batch),
-        redis.get(keys.generation),
-        redis.hget(keys.fences, "epoch"),
-      ]),
-    );
-    if (Number(epoch) !== this.#scripts.epoch) throw turnIsOver();
-    if (Number(generation ?? 0) < last) throw lostChanges();
-    const entries = found.map(([id, flat]): JournalEntry => ({
+    const { rest } = await this.#scripts.change(pullScript, [], [last, batch]);
+    failpoint("journal.trimmed");
+    const [, generation, found] = rest as [number, number, [Buffer, [Buffer, Buffer]][]];
+    if (generation < last) throw lostChanges();
+    const entries = found.map(([id, [, packed]]): JournalEntry => ({
       generation: Number(id.toString().split("-")[0]),
-      flat,
+      packed,
     }));
     for (const [index, entry] of entries.entries()) {
       if (entry.generation !== last + 1 + index) throw lostChanges();
     }
     await this.#journal.append(entries);
     this.#release();
-    if (entries.length > 0) {
-      await this.#scripts.change(trimScript, [], [this.#journal.last + 1]);
-      failpoint("journal.trimmed");
-    }
     return entries.length;
   }
 

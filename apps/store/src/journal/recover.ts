@@ -26,7 +26,10 @@ export async function recover(
   }
   const waiting = await scripts.call(redis.xrangeBuffer(keys.events, "-", "+"));
   const events = new Map(
-    waiting.map(([id, flat]) => [Number(id.toString().split("-")[0]), Buffer.concat(flat)]),
+    waiting.map(([id, fields]) => [
+      Number(id.toString().split("-")[0]),
+      fields[1] ?? Buffer.alloc(0),
+    ]),
   );
   const [first] = events.keys();
   const base = await journal.base();
@@ -72,11 +75,10 @@ async function divergence(
 ): Promise<number> {
   const [first] = events.keys();
   if (first === undefined || first > journal.last) return Number.MAX_SAFE_INTEGER;
-  for await (const { generation, fields } of journal.read(Math.max(first - 1, base))) {
+  for await (const { generation, packed } of journal.read(Math.max(first - 1, base))) {
     const event = events.get(generation);
     if (event === undefined) break;
-    const flat = [...fields].flatMap(([name, value]) => [Buffer.from(name), value]);
-    if (!Buffer.concat(flat).equals(event)) return generation;
+    if (!packed.equals(event)) return generation;
   }
   return Number.MAX_SAFE_INTEGER;
 }

@@ -6,14 +6,17 @@
 local live = string.sub(ARGV[1], 1, 1) == "e"
 if live and redis.call("HGET", fences, "epoch") ~= string.sub(ARGV[1], 2) then return { "stale_epoch" } end
 
--- Takes the next generation and writes what happens under it.
+-- Takes the next generation and writes what happens under it: names and values,
+-- each with its size before it, as the journal keeps them.
 local function change(...)
   if not live then
     redis.call("SET", generation_key, ARGV[1])
     return tonumber(ARGV[1])
   end
   local generation = redis.call("INCR", generation_key)
-  redis.call("XADD", events, generation .. "-0", ...)
+  local packed = {}
+  for index, value in ipairs({ ... }) do packed[index] = struct.pack(">I4", #value) .. value end
+  redis.call("XADD", events, generation .. "-0", "e", table.concat(packed))
   return generation
 end
 

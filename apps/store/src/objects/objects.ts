@@ -8,7 +8,7 @@ import type { Clock } from "@spear/shared/clock.ts";
 import { Fault, type FaultCode } from "@spear/shared/fault.ts";
 import type { IdSource, ObjectId } from "@spear/shared/ids.ts";
 import type { Buckets } from "../buckets/buckets.ts";
-import type { Body, Chunks, ChunkSlice } from "../chunks/chunks.ts";
+import { smallBytes, type Body, type Chunks, type ChunkSlice } from "../chunks/chunks.ts";
 import { failpoint } from "../failpoint.ts";
 import { attributesOf, type GivenAttributes } from "./attributes.ts";
 import { checkBucketName, checkKey, checkKeyPart } from "./names.ts";
@@ -27,7 +27,6 @@ const refusals: ReadonlySet<FaultCode> = new Set([
   "precondition_failed",
   "bucket_not_found",
   "quota_exceeded",
-  "stale_attempt",
 ]);
 
 export interface PutRequest extends ObjectName, GivenAttributes {
@@ -133,11 +132,13 @@ export class Objects {
   /**
    * Stores an object whole, or leaves nothing. Errors: `invalid_argument`,
    * `bucket_not_found`, `checksum_mismatch`, `precondition_failed`,
-   * `payload_too_large`, `store_full`, `quota_exceeded`, `stale_attempt`, and what the body throws.
+   * `payload_too_large`, `store_full`, `quota_exceeded`, and what the body throws.
    */
   async put(request: PutRequest, body: Body, signal: AbortSignal): Promise<StoredObject> {
+    checkBucketName(request.bucket);
     checkKey(request.key);
-    await this.#buckets.get(request.bucket);
+    // The commit looks too: this only keeps large bodies from being read in vain.
+    if ((request.sizeBytes ?? Infinity) > smallBytes) await this.#buckets.get(request.bucket);
     return this.putHidden(request, request, body, signal);
   }
 

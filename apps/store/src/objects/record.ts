@@ -123,24 +123,36 @@ export function decodeRecord(bytes: Buffer): ObjectRecord {
 
 const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const idPrefix = "obj_";
+const idLetters = 26;
+const idBytes = 16;
 
 /** An id's 26 letters as 16 bytes, which sort as the letters do. */
 export function packId(id: ObjectId): Buffer {
-  let value = 0n;
-  for (const letter of id.slice(idPrefix.length)) {
-    value = (value << 5n) | BigInt(alphabet.indexOf(letter));
+  const bytes = Buffer.allocUnsafe(idBytes);
+  // 26 letters of 5 bits are 130: the first has only 3.
+  let bits = -2;
+  let value = 0;
+  for (let letter = 0, at = 0; letter < idLetters; letter++) {
+    value = ((value << 5) | alphabet.indexOf(id.charAt(idPrefix.length + letter))) & 0x1fff;
+    bits += 5;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes[at++] = value >> bits;
+    }
   }
-  return Buffer.from(value.toString(16).padStart(32, "0"), "hex");
+  return bytes;
 }
 
 export function unpackId(bytes: Buffer): ObjectId {
-  let value = BigInt(`0x${bytes.toString("hex")}`);
-  let letters = "";
-  for (let count = 0; count < 26; count++) {
-    letters = alphabet.charAt(Number(value & 31n)) + letters;
-    value >>= 5n;
+  let letters = idPrefix;
+  let bits = 2;
+  let value = 0;
+  for (const byte of bytes) {
+    value = ((value << 8) | byte) & 0x1fff;
+    bits += 8;
+    for (; bits >= 5; bits -= 5) letters += alphabet.charAt((value >> (bits - 5)) & 31);
   }
-  return `${idPrefix}${letters}` as ObjectId;
+  return letters as ObjectId;
 }
 
 /** When an id was made; milliseconds since 1970. */

@@ -6,8 +6,6 @@
 import type { ObjectId } from "@spear/shared/ids.ts";
 import type { Chunk, PlacedChunk } from "../chunks/chunk.ts";
 import type { Attributes } from "./attributes.ts";
-import { Fault } from "@spear/shared/fault.ts";
-import currentAttemptLua from "@spear/shared/redis/current.lua" with { type: "text" };
 import commitLua from "./commit.lua" with { type: "text" };
 import copyLua from "./copy.lua" with { type: "text" };
 import deleteLua from "./delete.lua" with { type: "text" };
@@ -17,6 +15,7 @@ import { decodeRecord, encodeAttributes, encodeRecord, packId, unpackId } from "
 import type { ObjectRecord } from "./record.ts";
 import type { ObjectName, WriteCondition } from "./schema.ts";
 import {
+  batchScript,
   bucketNotFound,
   changeScript,
   objectNotFound,
@@ -25,12 +24,13 @@ import {
 } from "./scripts.ts";
 
 export const objectScripts = {
-  commit: changeScript("commit", 2, currentAttemptLua + commitLua),
+  commit: changeScript("commit", 1, commitLua),
   copy: changeScript("copy", 2, copyLua),
   delete: changeScript("delete", 1, deleteLua),
-  head: readScript("head", 1, headLua),
   list: readScript("list", 1, listLua),
 };
+const commits = batchScript("commit", "change", commitLua);
+const heads = batchScript("head", "read", headLua);
 
 export interface FoundObject {
   id: ObjectId;
@@ -68,7 +68,7 @@ export class ObjectIndex {
   /**
    * Makes a put visible. Returns the generation and the chunks that were stored
    * already, which the caller removes. Errors: `bucket_not_found`,
-   * `precondition_failed`, `stale_attempt`; `unavailable` leaves open whether it happened.
+   * `precondition_failed`; `unavailable` leaves open whether it happened.
    */
   async commit(
     name: ObjectName,
@@ -78,7 +78,6 @@ export class ObjectIndex {
     condition: WriteCondition,
     nowMs: number,
   ): Promise<{ generation: number; surplus: PlacedChunk[] }> {
-    const { attempt } = condition;
     const bytes = encodeRecord({
       ...record,
       names: 0,
@@ -88,26 +87,15 @@ export class ObjectIndex {
       key: "",
       chunks,
     });
-    const { status, rest } = await this.#scripts.change(
-      objectScripts.commit,
-      [
-        this.#names(name.bucket),
-        attempt === undefined ? this.#names(name.bucket) : this.#scripts.keys.task(attempt.taskId),
-      ],
-      [
-        name.bucket,
-        name.key,
-        packId(id),
-        bytes,
-        Buffer.concat(chunks.map((chunk) => chunk.location)),
-        nowMs,
-        ...conditionArgs(condition),
-        attempt?.attempt ?? "",
-      ],
-    );
-    if (status === "stale_attempt") {
-      throw new Fault("stale_attempt", "the attempt that puts has ended or a newer one exists");
-    }
+    const { status, rest } = await this.#scripts.changeTogether(commits, this.#names(name.bucket), [
+      name.bucket,
+      name.key,
+      packId(id),
+      bytes,
+      Buffer.concat(chunks.map((chunk) => chunk.location)),
+      nowMs,
+      ...conditionArgs(condition),
+    ]);
     if (status !== "ok") throw bucketNotFound(name.bucket);
     const [generation, ...surplus] = rest as number[];
     return {
@@ -170,16 +158,12 @@ export class ObjectIndex {
   /** Errors: `bucket_not_found`, `object_not_found`. */
   async find(target: ObjectName | ObjectId, withChunks: boolean): Promise<FoundObject> {
     const name = typeof target === "string" ? { bucket: "", key: "" } : target;
-    const { status, rest } = await this.#scripts.read(
-      objectScripts.head,
-      [this.#names(name.bucket)],
-      [
-        name.bucket,
-        name.key,
-        typeof target === "string" ? packId(target) : "",
-        withChunks ? "1" : "",
-      ],
-    );
+    const { status, rest } = await this.#scripts.readTogether(heads, this.#names(name.bucket), [
+      name.bucket,
+      name.key,
+      typeof target === "string" ? packId(target) : "",
+      withChunks ? "1" : "",
+    ]);
     if (status === "bucket_not_found") throw bucketNotFound(name.bucket);
     if (status !== "ok") throw objectNotFound(typeof target === "string" ? target : target.key);
     const [id, generation, record, refs, location] = rest as [

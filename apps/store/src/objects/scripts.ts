@@ -8,6 +8,8 @@ import { Fault } from "@spear/shared/fault.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
 import { Script } from "@spear/shared/redis/script.ts";
+import batchLua from "./batch.lua" with { type: "text" };
+import { Batches } from "./batches.ts";
 import guardLua from "./guard.lua" with { type: "text" };
 import lib from "./lib.lua" with { type: "text" };
 
@@ -33,8 +35,6 @@ export function storeKeys(keys: Keys) {
     uploads: keys.store("uploads"),
     names: (bucket: string) => keys.store("names", bucket),
     lock: (what: string) => keys.store("lock", what),
-    /** SMS's record of a task, which says whether an attempt may still commit (T3). */
-    task: (id: string) => keys.task(id),
   };
 }
 export type StoreKeys = ReturnType<typeof storeKeys>;
@@ -70,6 +70,20 @@ export function changeScript(name: string, extra: number, lua: string): Script<A
   return new Script<Answer>(`store_${name}`, commonCount + extra, lib + guardLua + lua);
 }
 
+/** A script with one key behind the common ones, whose calls go to Redis in batches. */
+export interface BatchScript {
+  readonly script: Script<Answer[]>;
+  readonly changes: boolean;
+}
+
+/** Like `readScript` or `changeScript` with one extra key, for many calls at once. */
+export function batchScript(name: string, kind: "read" | "change", lua: string): BatchScript {
+  const changes = kind === "change";
+  const one = `local function one(KEYS, ARGV)\n${lua}\nend\n`;
+  const text = lib + (changes ? guardLua : "") + one + batchLua;
+  return { script: new Script(`store_${name}_batch`, commonCount + 1, text), changes };
+}
+
 export interface Outcome {
   readonly status: string;
   readonly rest: readonly unknown[];
@@ -91,6 +105,7 @@ export class StoreScripts {
   readonly redis: Redis;
   readonly keys: StoreKeys;
   readonly #common: string[];
+  readonly #batches = new Map<BatchScript, Batches<Argument[], Answer>>();
   /** Number of this run of the store; an earlier run can change nothing any more. */
   readonly epoch: number;
   /** Resolves when the journal has a generation; set once the journal runs. */
@@ -116,7 +131,50 @@ export class StoreScripts {
    * Errors: `precondition_failed`, `quota_exceeded`; `unavailable` leaves open whether it happened.
    */
   async change(script: Script<Answer>, extra: string[], args: Argument[]): Promise<Outcome> {
-    const outcome = await this.read(script, extra, [`e${this.epoch}`, ...args]);
+    return this.#accept(await this.read(script, extra, [`e${this.epoch}`, ...args]));
+  }
+
+  /** As `read`, together with others that ask about the same `key`. */
+  async readTogether(script: BatchScript, key: string, args: Argument[]): Promise<Outcome> {
+    const [status, ...rest] = await this.#batchesOf(script).call(key, args);
+    if (status.toString() !== "failed") return { status: status.toString(), rest };
+    throw redisFault(new Error(String(rest[0])));
+  }
+
+  /** As `change`, together with others that change the same `key`. */
+  async changeTogether(script: BatchScript, key: string, args: Argument[]): Promise<Outcome> {
+    return this.#accept(await this.readTogether(script, key, args));
+  }
+
+  #batchesOf(script: BatchScript): Batches<Argument[], Answer> {
+    let batches = this.#batches.get(script);
+    if (batches === undefined) {
+      batches = new Batches((key, calls) => this.#runBatch(script, key, calls));
+      this.#batches.set(script, batches);
+    }
+    return batches;
+  }
+
+  async #runBatch(
+    { script, changes }: BatchScript,
+    key: string,
+    calls: readonly Argument[][],
+  ): Promise<Answer[]> {
+    const guard = changes ? `e${this.epoch}` : "";
+    const answers = await this.call(
+      script.runBuffer(
+        this.redis,
+        [...this.#common, key],
+        [guard, calls[0]?.length ?? 0, ...calls.flat()],
+      ),
+    );
+    // The guard answers for all of them.
+    if (answers.length === 1 && Buffer.isBuffer(answers[0])) throw turnIsOver();
+    return answers;
+  }
+
+  /** What a script that changes something said, once the journal has it. Errors: as `change`. */
+  async #accept(outcome: Outcome): Promise<Outcome> {
     if (outcome.status === "stale_epoch") {
       throw turnIsOver();
     }
