@@ -73,7 +73,12 @@ async function stepMs(records: TaskRecords, nodes: NodeRecords): Promise<number>
   await using scheduler = new Scheduler({
     records: watched,
     view: new ClusterView(nodes, systemClock, "binpack"),
-    dispatcher: { send: () => undefined, withdraw: nothing, forget: nothing, settled: nothing },
+    dispatcher: {
+      send: () => undefined,
+      sendAgain: () => undefined,
+      forget: nothing,
+      settled: nothing,
+    },
     events: { listen: () => () => undefined },
     clock: systemClock,
     reserveAfterMs: 1_000_000,

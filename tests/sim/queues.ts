@@ -35,10 +35,6 @@ export class SimQueue {
     this.#active.delete(attemptJobId(taskId, attempt));
   }
 
-  withdraw(id: string): void {
-    this.#waiting.delete(id);
-  }
-
   clear(): void {
     this.#waiting.clear();
   }
@@ -75,10 +71,10 @@ export class SimQueues {
           resolve();
         });
       });
+    const send: Dispatch["send"] = (nodeId, job) => void soon(() => this.of(nodeId).add(job));
     return {
-      send: (nodeId, job) => void soon(() => this.of(nodeId).add(job)),
-      withdraw: (nodeId, taskId, attempt) =>
-        soon(() => this.of(nodeId).withdraw(attemptJobId(taskId, attempt))),
+      send,
+      sendAgain: send,
       forget: (nodeId) => soon(() => this.of(nodeId).clear()),
       settled: () => Promise.resolve(),
     };

@@ -145,7 +145,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     const explainer = new Explainer({ records, view, clock });
     const jobRecords = new JobRecords(redis, keys, config.eventsKept);
     const advancer = stack.use(
-      new JobAdvancer({ records: jobRecords, scheduler, dispatcher, events, clock, log }),
+      new JobAdvancer({ records: jobRecords, scheduler, events, clock, log }),
     );
     const jobs = new Jobs({
       records: jobRecords,

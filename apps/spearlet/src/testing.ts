@@ -24,7 +24,7 @@ import { Handlers } from "@spear/shared/grpc/handlers.ts";
 import { startGrpc, type RunningGrpc } from "@spear/shared/grpc/server.ts";
 import { systemIds, type NodeId } from "@spear/shared/ids.ts";
 import { silentLog } from "@spear/shared/log.ts";
-import { nodeQueueName, type AttemptJob } from "@spear/shared/queue.ts";
+import { nodeQueueName, type AttemptJob, type Delivery } from "@spear/shared/queue.ts";
 import { connectRedis } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
 import type { TaskSpec } from "@spear/shared/task.ts";
@@ -70,7 +70,7 @@ export class ScriptedSms implements AsyncDisposable {
   storeUrl = "";
   readonly #redisUrl = Bun.env["SPEAR_TEST_REDIS"] ?? "";
   readonly #redis = connectRedis(this.#redisUrl, "blocking", silentLog);
-  readonly #queues = new Map<NodeId, Queue<AttemptJob>>();
+  readonly #queues = new Map<NodeId, Queue<Delivery>>();
   readonly #replies = new Map<number, (reply: LogReply) => void>();
   #server: RunningGrpc | undefined;
   #session: OpenSession | undefined;
@@ -185,7 +185,7 @@ export class ScriptedSms implements AsyncDisposable {
     down.push({ body: { $case: "acks", value: { acks } } });
   }
 
-  #queue(nodeId: NodeId): Queue<AttemptJob> {
+  #queue(nodeId: NodeId): Queue<Delivery> {
     let queue = this.#queues.get(nodeId);
     if (queue === undefined) {
       queue = new Queue(nodeQueueName(nodeId), {
@@ -200,7 +200,7 @@ export class ScriptedSms implements AsyncDisposable {
   /** Puts an attempt into a node's queue. */
   async assign(nodeId: NodeId, spec: TaskSpec, given: Partial<AttemptId> = {}): Promise<AttemptId> {
     const id = { taskId: given.taskId ?? systemIds.next("task"), attempt: given.attempt ?? 1 };
-    await this.#queue(nodeId).add("attempt", { ...id, spec }, { jobId: attemptKey(id) });
+    await this.#queue(nodeId).add("attempt", { attempts: [{ ...id, spec }] }, { jobId: attemptKey(id) });
     return id;
   }
 

@@ -14,7 +14,15 @@ export interface AttemptJob {
   spec: TaskSpec;
 }
 
-/** Id of the BullMQ job; the same attempt added twice is one job. */
+/**
+ * What one BullMQ job carries: attempts of one node that were placed together. A job
+ * costs the queue the same whatever it carries, so a burst of small tasks travels as few.
+ */
+export interface Delivery {
+  attempts: AttemptJob[];
+}
+
+/** Name of an attempt, and of the BullMQ job that carries it first. */
 export function attemptJobId(task: TaskId, attempt: number): string {
   return `${task}-${attempt}`;
 }

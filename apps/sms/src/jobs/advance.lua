@@ -4,25 +4,17 @@
 -- any replica may call it at any time, several at once.
 -- KEYS: 1 seq
 -- ARGV: 1 now, 2 events kept, 3 job, 4 most tasks to touch
--- Returns {1 if more is due now else 0, number released, then for each attempt that was
---   cancelled before its node began it: node, task, attempt}
+-- Returns {1 if more is due now else 0, number released}
 local job, limit = ARGV[3], tonumber(ARGV[4])
 local key, list, ready, doomed = job_key(ARGV[3]), job_tasks_key(ARGV[3]), job_ready_key(ARGV[3]), job_doomed_key(ARGV[3])
 local have = redis.call('HMGET', key, 'state', 'finished', 'retention', 'deadline', 'start', 'stop', 'stopped',
   'parallelism', 'active', 'paused', 'held', 'labels')
-local withdrawn, released, touched = {}, 0, 0
+local released, touched = 0, 0
 redis.call('ZREM', JOBS_DUE, job)
 
 local function answer(more)
   if more then job_due(job, NOW) end
-  return {more and 1 or 0, released, unpack(withdrawn)}
-end
-
-local function end_task(id, reason)
-  local outcome = cancel_task(id, reason)
-  if outcome[1] == 'cancelled' and outcome[2] ~= '' then
-    for _, value in ipairs({outcome[2], id, outcome[3]}) do table.insert(withdrawn, value) end
-  end
+  return {more and 1 or 0, released}
 end
 
 -- Takes up to `count` positions from a list of ranges, first and last of one piece.
@@ -71,7 +63,7 @@ end
 if stop then
   local from = tonumber(have[7] or 0)
   local ids = redis.call('LRANGE', list, from, from + limit - 1)
-  for _, id in ipairs(ids) do end_task(id, stop) end
+  for _, id in ipairs(ids) do cancel_task(id, stop) end
   redis.call('HSET', key, 'stopped', from + #ids)
   return answer(#ids == limit)
 end
@@ -80,7 +72,7 @@ if deadline > 0 then job_due(job, deadline) end
 while touched < limit do
   local first, last = take_range(doomed, limit - touched)
   if not first then break end
-  for _, id in ipairs(redis.call('LRANGE', list, first, last)) do end_task(id, 'dependency_failed') end
+  for _, id in ipairs(redis.call('LRANGE', list, first, last)) do cancel_task(id, 'dependency_failed') end
   touched = touched + last - first + 1
 end
 if redis.call('HEXISTS', key, 'finished') == 1 then return answer(false) end

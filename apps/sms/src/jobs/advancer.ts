@@ -11,7 +11,6 @@ import { Loop } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Event } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
-import type { Dispatcher } from "../scheduler/dispatch.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { JobRecords } from "./redis.ts";
 
@@ -25,7 +24,6 @@ const periodMs = 250;
 export class JobAdvancer implements AsyncDisposable {
   readonly #records: JobRecords;
   readonly #scheduler: Pick<Scheduler, "wake">;
-  readonly #dispatcher: Pick<Dispatcher, "withdraw">;
   readonly #clock: Clock;
   readonly #loop: Loop;
   readonly #stopListening: () => void;
@@ -33,14 +31,12 @@ export class JobAdvancer implements AsyncDisposable {
   constructor(deps: {
     records: JobRecords;
     scheduler: Pick<Scheduler, "wake">;
-    dispatcher: Pick<Dispatcher, "withdraw">;
     events: Pick<EventLog, "listen">;
     clock: Clock;
     log: Log;
   }) {
     this.#records = deps.records;
     this.#scheduler = deps.scheduler;
-    this.#dispatcher = deps.dispatcher;
     this.#clock = deps.clock;
     this.#loop = new Loop("jobs", periodMs, deps.log, (signal) => this.#step(signal));
     this.#stopListening = deps.events.listen((event) => this.#onEvent(event));
@@ -62,17 +58,8 @@ export class JobAdvancer implements AsyncDisposable {
 
   /** One piece of work for a job; true if there is more. */
   async #advance(id: JobId): Promise<boolean> {
-    const { more, released, withdrawn } = await this.#records.advance(
-      id,
-      this.#clock.nowMs(),
-      stepTasks,
-    );
+    const { more, released } = await this.#records.advance(id, this.#clock.nowMs(), stepTasks);
     if (released > 0) this.#scheduler.wake();
-    await Promise.all(
-      withdrawn.map(({ nodeId, taskId, attempt }) =>
-        this.#dispatcher.withdraw(nodeId, taskId, attempt),
-      ),
-    );
     return more;
   }
 

@@ -1,5 +1,5 @@
 /** Job records in Redis: the typed wrapper of their scripts, and the reads beside them. */
-import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
+import type { JobId, TaskId } from "@spear/shared/ids.ts";
 import { defaultRetentionMs, type Job, type JobSpec, type JobState } from "@spear/shared/job.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
 import { Script } from "@spear/shared/redis/script.ts";
@@ -19,11 +19,7 @@ import unfoldLua from "./unfold.lua" with { type: "text" };
 const idempotencyMs = 24 * 3_600_000;
 
 const submit = new Script<[string, string]>("job_submit", 2, preamble + submitLua);
-const advance = new Script<(string | number)[]>(
-  "job_advance",
-  1,
-  preamble + unfoldLua + advanceLua,
-);
+const advance = new Script<[number, number]>("job_advance", 1, preamble + unfoldLua + advanceLua);
 const cancel = new Script<[string]>("job_cancel", 1, preamble + cancelLua);
 const pause = new Script<[string]>("job_pause", 1, preamble + pauseLua);
 
@@ -47,8 +43,6 @@ export interface Step {
   more: boolean;
   /** Tasks that wait for a node since. */
   released: number;
-  /** Attempts that were cancelled before their node began them. */
-  withdrawn: { nodeId: NodeId; taskId: TaskId; attempt: number }[];
 }
 
 export class JobRecords {
@@ -134,20 +128,12 @@ export class JobRecords {
 
   /** Does up to `limit` tasks' worth of what is due for a job; see advance.lua. */
   async advance(id: JobId, nowMs: number, limit: number): Promise<Step> {
-    const [more, released, ...rest] = await advance.run(
+    const [more, released] = await advance.run(
       this.#redis,
       [this.#keys.seq],
       [nowMs, this.#eventsKept, id, limit],
     );
-    return {
-      more: more === 1,
-      released: Number(released),
-      withdrawn: Array.from({ length: rest.length / 3 }, (_, index) => ({
-        nodeId: rest[index * 3] as NodeId,
-        taskId: rest[index * 3 + 1] as TaskId,
-        attempt: Number(rest[index * 3 + 2]),
-      })),
-    };
+    return { more: more === 1, released };
   }
 
   /** Asks a job to end; its tasks end with the steps that follow. */

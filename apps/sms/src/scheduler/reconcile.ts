@@ -44,7 +44,7 @@ export class Reconciler {
     await this.#resumeCommits(signal);
   }
 
-  /** Adds the queue entry of every attempt that has waited long; a known job id is no new job. */
+  /** Adds the queue entry of every attempt that has waited long; what is there already stays one. */
   async #redeliver(signal: AbortSignal): Promise<void> {
     for await (const id of this.#idsIn("assigned", signal)) {
       const record = await this.#tasks.get(id);
@@ -53,7 +53,11 @@ export class Reconciler {
       if (this.#clock.nowMs() - (task.assignedAtMs ?? 0) < undeliveredMs) continue;
       const spec = await this.#tasks.spec(id);
       if (spec === undefined || task.nodeId === undefined) continue;
-      this.#dispatcher.send(task.nodeId as NodeId, { taskId: id, attempt: task.attempt, spec });
+      this.#dispatcher.sendAgain(task.nodeId as NodeId, {
+        taskId: id,
+        attempt: task.attempt,
+        spec,
+      });
     }
     await this.#dispatcher.settled();
   }

@@ -56,7 +56,7 @@ class Bench {
         this.placed.push({ task: Number(taskId.slice(5)), nodeId });
         this.run(taskId, attempt, nodeId, spec);
       },
-      withdraw: () => Promise.resolve(),
+      sendAgain: () => undefined,
       forget: () => Promise.resolve(),
       settled: () => Promise.resolve(),
     };

@@ -36,6 +36,11 @@ local function or_dash(value)
   return value
 end
 
+-- What pcall caught, as text.
+local function trouble(caught)
+  return type(caught) == 'table' and caught.err or tostring(caught)
+end
+
 -- "gpu=1 fpga=2" → {gpu=1, fpga=2}
 local function extras_of(text)
   local extras = {}

@@ -2,6 +2,7 @@
  * Task records in Redis. Every change is one script (T2–T5); this file is their
  * typed wrapper and the reads beside them.
  */
+import { type Answer, BatchedCalls } from "@spear/shared/batch.ts";
 import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
 import { type Keys, keysLua } from "@spear/shared/redis/keys.ts";
 import { exclusiveStopMs } from "@spear/shared/lease.ts";
@@ -59,16 +60,16 @@ local EXCLUSIVE_STOP_MS = ${exclusiveStopMs}`,
 
 const idempotencyMs = 24 * 3_600_000;
 
-const submit = new Script<[string, string, string, number, string, number]>(
-  "submit",
-  3,
-  preamble + submitLua,
-);
-const transition = new Script<[string, number, string, string]>(
-  "transition",
-  2,
-  preamble + transitionLua,
-);
+/** Changes that one call of a script makes at most: a few milliseconds of Redis. */
+const together = 128;
+
+type SubmitAnswer = [
+  code: string, id: string, state: string, attempt: number, nodeId: string, seq: number,
+]; // prettier-ignore
+type ChangeAnswer = [code: string, attempt: number, nodeId: string, state: string];
+
+const submit = new Script<(string | number)[]>("submit", 1, preamble + submitLua);
+const transition = new Script<(string | number)[]>("transition", 1, preamble + transitionLua);
 const commit = new Script<[string]>("commit", 2, preamble + commitLua);
 const cancel = new Script<[string, string, number]>("cancel", 2, preamble + cancelLua);
 const evict = new Script<[string, number]>("evict", 1, preamble + evictingLua + evictLua);
@@ -79,6 +80,49 @@ const preempt = new Script<[string, ...(string | number)[]]>(
 );
 const promote = new Script<number>("promote", 1, preamble + promoteLua);
 
+/** The time of calls that are carried out together. */
+function latest(asked: readonly { nowMs: number }[]): number {
+  return Math.max(...asked.map(({ nowMs }) => nowMs));
+}
+
+/** What submit.lua takes for a task. */
+function taskArguments(task: NewTask, nowMs: number): (string | number)[] {
+  const { id, spec } = task;
+  const need = needOf(spec);
+  return [
+    id,
+    task.jobId,
+    JSON.stringify(spec),
+    nameOf(id, spec),
+    runtimeOf(spec),
+    classOf(spec, task.jobId),
+    rankOf(spec, nowMs),
+    need.cpuMilli,
+    need.memoryBytes,
+    extrasText(need.extras),
+    spec.delayMs === undefined || spec.delayMs === 0 ? 0 : nowMs + spec.delayMs,
+    task.nodeId ?? "",
+    task.idempotencyKey ?? "",
+    heedOf(spec),
+  ];
+}
+
+/** What transition.lua takes for a change. */
+function changeArguments(change: Transition): (string | number)[] {
+  const set = pairs(change.set);
+  return [
+    change.id,
+    change.to,
+    change.attempt ?? "",
+    change.nodeId ?? "",
+    change.reason,
+    change.notBeforeMs ?? 0,
+    change.exitCode ?? "",
+    set.length,
+    ...set,
+  ];
+}
+
 function pairs(set: Readonly<Record<string, string | number>> | undefined): (string | number)[] {
   return Object.entries(set ?? {}).flat();
 }
@@ -87,6 +131,14 @@ export class TaskRecords implements RecordStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #eventsKept: number;
+  readonly #submits = new BatchedCalls(
+    together,
+    (asked: readonly { task: NewTask; nowMs: number }[]) => this.#submitAll(asked),
+  );
+  readonly #transitions = new BatchedCalls(
+    together,
+    (asked: readonly { change: Transition; nowMs: number }[]) => this.#transitionAll(asked),
+  );
 
   constructor(redis: Redis, keys: Keys, eventsKept: number) {
     this.#redis = redis;
@@ -95,71 +147,61 @@ export class TaskRecords implements RecordStore {
   }
 
   /** Creates a task; assigns it at once where `task.nodeId` has room. */
-  async submit(task: NewTask, nowMs: number): Promise<Submitted> {
-    const { id, spec } = task;
-    const need = needOf(spec);
-    const record = this.#keys.task(id);
-    const notBefore = spec.delayMs === undefined || spec.delayMs === 0 ? 0 : nowMs + spec.delayMs;
-    const [code, taskId, state, attempt, nodeId, seq] = await submit.run(
-      this.#redis,
-      [
-        this.#keys.seq,
-        record,
-        task.idempotencyKey === undefined ? record : this.#keys.idempotency(task.idempotencyKey),
-      ],
-      [
-        nowMs,
-        this.#eventsKept,
-        id,
-        task.jobId,
-        JSON.stringify(spec),
-        nameOf(id, spec),
-        runtimeOf(spec),
-        classOf(spec, task.jobId),
-        rankOf(spec, nowMs),
-        need.cpuMilli,
-        need.memoryBytes,
-        extrasText(need.extras),
-        notBefore,
-        task.nodeId ?? "",
-        task.idempotencyKey === undefined ? 0 : idempotencyMs,
-        heedOf(spec),
-      ],
-    );
-    return {
-      created: code === "created",
-      id: taskId as TaskId,
-      state: state as TaskState,
-      attempt,
-      nodeId: nodeId === "" ? undefined : (nodeId as NodeId),
-      seq,
-      atMs: nowMs,
-    };
+  submit(task: NewTask, nowMs: number): Promise<Submitted> {
+    return this.#submits.call({ task, nowMs });
   }
 
-  async transition(change: Transition, nowMs: number): Promise<Outcome> {
-    const [code, attempt, nodeId, state] = await transition.run(
+  async #submitAll(
+    asked: readonly { task: NewTask; nowMs: number }[],
+  ): Promise<Answer<Submitted>[]> {
+    const nowMs = latest(asked);
+    const answers = await submit.run(
       this.#redis,
-      [this.#keys.seq, this.#keys.task(change.id)],
+      [this.#keys.seq],
       [
         nowMs,
         this.#eventsKept,
-        change.id,
-        change.to,
-        change.attempt ?? "",
-        change.nodeId ?? "",
-        change.reason,
-        change.notBeforeMs ?? 0,
-        change.exitCode ?? "",
-        ...pairs(change.set),
+        idempotencyMs,
+        ...asked.flatMap(({ task }) => taskArguments(task, nowMs)),
       ],
     );
-    return {
-      code: code as Outcome["code"],
-      attempt,
-      nodeId: nodeId as NodeId,
-      state: state as TaskState,
-    };
+    return asked.map((_, index) => {
+      const [code, id, state, attempt, nodeId, seq] = answers.slice(index * 6, index * 6 + 6) as SubmitAnswer;
+      if (code === "error") return new Error(id);
+      return {
+        created: code === "created",
+        id: id as TaskId,
+        state: state as TaskState,
+        attempt,
+        nodeId: nodeId === "" ? undefined : (nodeId as NodeId),
+        seq,
+        atMs: nowMs,
+      };
+    });
+  }
+
+  transition(change: Transition, nowMs: number): Promise<Outcome> {
+    return this.#transitions.call({ change, nowMs });
+  }
+
+  async #transitionAll(
+    asked: readonly { change: Transition; nowMs: number }[],
+  ): Promise<Answer<Outcome>[]> {
+    const answers = await transition.run(
+      this.#redis,
+      [this.#keys.seq],
+      [latest(asked), this.#eventsKept, ...asked.flatMap(({ change }) => changeArguments(change))],
+    );
+    return asked.map((_, index) => {
+      const [code, attempt, nodeId, state] = answers.slice(index * 4, index * 4 + 4) as ChangeAnswer;
+      if (code === "error") return new Error(nodeId);
+      return {
+        code: code as Outcome["code"],
+        attempt,
+        nodeId: nodeId as NodeId,
+        state: state as TaskState,
+      };
+    });
   }
 
   /** Makes this attempt the only one that may commit outputs (T3). */

@@ -155,13 +155,8 @@ export class Tasks {
 
   /** Asks a task to end; also fine for one that has ended. Throws `task_not_found`. */
   async cancel(id: TaskId): Promise<Task> {
-    const { code, nodeId, attempt } = await this.#read(() =>
-      this.#records.cancel(id, this.#clock.nowMs()),
-    );
+    const { code } = await this.#read(() => this.#records.cancel(id, this.#clock.nowMs()));
     if (code === "missing") throw taskNotFound(id);
-    if (code === "cancelled" && attempt > 0) {
-      await this.#dispatcher.withdraw(nodeId, id, attempt);
-    }
     return this.get(id);
   }
 

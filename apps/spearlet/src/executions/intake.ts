@@ -7,12 +7,12 @@ import { UnrecoverableError, Worker } from "bullmq";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { NodeId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
-import { nodeQueueName, type AttemptJob } from "@spear/shared/queue.ts";
+import { nodeQueueName, type AttemptJob, type Delivery } from "@spear/shared/queue.ts";
 import { connectRedis } from "@spear/shared/redis/client.ts";
 import type { Outcome } from "./execution.ts";
 
 export interface IntakeOptions {
-  /** Most attempts at once. */
+  /** Most deliveries at once: each has an attempt that holds one of the node's slots. */
   slots: number;
   run: (job: AttemptJob) => Promise<Outcome>;
   log: Log;
@@ -33,18 +33,21 @@ const failedKept = 1_000;
 
 class Intake implements AsyncDisposable {
   readonly #redis: ReturnType<typeof connectRedis>;
-  readonly #worker: Worker<AttemptJob, void>;
+  readonly #worker: Worker<Delivery, void>;
 
   constructor({ nodeId, redisUrl, queuePrefix }: QueueAddress, options: IntakeOptions) {
     const { slots, run, log } = options;
     this.#redis = connectRedis(redisUrl, "blocking", log);
-    this.#worker = new Worker<AttemptJob, void>(
+    this.#worker = new Worker<Delivery, void>(
       nodeQueueName(nodeId),
       async ({ data }) => {
-        const outcome = await run(data);
-        if (outcome.left === "failed") throw new UnrecoverableError(outcome.message);
+        const outcomes = await Promise.all(data.attempts.map(run));
         // An entry that nobody finishes is given out again when its lock runs out.
-        if (outcome.left === "unclaimed") await new Promise(() => undefined);
+        if (outcomes.some(({ left }) => left === "unclaimed")) await new Promise(() => undefined);
+        const failures = outcomes.flatMap((outcome) =>
+          outcome.left === "failed" ? [outcome.message] : [],
+        );
+        if (failures.length > 0) throw new UnrecoverableError(failures.join("\n"));
       },
       {
         connection: this.#redis,

@@ -46,10 +46,6 @@ export class Keys {
   tasksIn(state: string): string {
     return this.#key("tasks", state);
   }
-  /** String: idempotency key → task id. */
-  idempotency(key: string): string {
-    return this.#key("idem", key);
-  }
   /** Sorted set: pending tasks of one class of equal need, by rank. */
   pendingClass(cls: string): string {
     return this.#key("pending", cls);
@@ -168,6 +164,8 @@ local function job_doomed_key(id) return TAG .. 'job-doomed:' .. id end
 local function jobs_in_key(state) return TAG .. 'jobs:' .. state end
 local LEADER_EPOCH = TAG .. 'leader-epoch'
 local function task_key(id) return TAG .. 'task:' .. id end
+-- String: a task's idempotency key → its id.
+local function idempotency_key(key) return TAG .. 'idem:' .. key end
 local function tasks_in_key(state) return TAG .. 'tasks:' .. state end
 local function pending_class_key(class) return TAG .. 'pending:' .. class end
 local function node_key(id) return TAG .. 'node:' .. id end
