@@ -21,7 +21,7 @@ const probes = 200;
 const idleMs = 10;
 
 /** Submits `count` no-op tasks in bulk and waits until all have ended; seconds it took. */
-async function spearRound(client: TaskServiceClient, count: number): Promise<number> {
+export async function spearRound(client: TaskServiceClient, count: number): Promise<number> {
   const stop = new AbortController();
   let left = count;
   const watching = (async () => {
@@ -60,7 +60,7 @@ async function spearRound(client: TaskServiceClient, count: number): Promise<num
 }
 
 /** The same number of jobs added in bulk and processed by one BullMQ worker; seconds it took. */
-async function bullRound(url: string, count: number): Promise<number> {
+export async function bullRound(url: string, count: number): Promise<number> {
   const connection = () => new Redis(url, { maxRetriesPerRequest: null, protocol: 2 });
   const connections = [connection(), connection()] as const;
   const queue = new Queue("raw", { connection: connections[0] });

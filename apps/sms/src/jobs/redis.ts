@@ -2,13 +2,12 @@
 import type { JobId, TaskId } from "@spear/shared/ids.ts";
 import { defaultRetentionMs, type Job, type JobSpec, type JobState } from "@spear/shared/job.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
-import { Script } from "@spear/shared/redis/script.ts";
 import { taskStates } from "@spear/shared/state.ts";
 import type { Failure } from "@spear/shared/task.ts";
 import { runtimeOf } from "@spear/shared/task.ts";
 import type { Redis } from "ioredis";
 import { classOf, extrasText, heedOf, nameOf, needOf, rankOf } from "../tasks/record.ts";
-import { preamble } from "../tasks/redis.ts";
+import { smsScript } from "../tasks/redis.ts";
 import advanceLua from "./advance.lua" with { type: "text" };
 import cancelLua from "./cancel.lua" with { type: "text" };
 import pauseLua from "./pause.lua" with { type: "text" };
@@ -18,10 +17,10 @@ import unfoldLua from "./unfold.lua" with { type: "text" };
 
 const idempotencyMs = 24 * 3_600_000;
 
-const submit = new Script<[string, string]>("job_submit", 2, preamble + submitLua);
-const advance = new Script<[number, number]>("job_advance", 1, preamble + unfoldLua + advanceLua);
-const cancel = new Script<[string]>("job_cancel", 1, preamble + cancelLua);
-const pause = new Script<[string]>("job_pause", 1, preamble + pauseLua);
+const submit = smsScript<[string, string]>("job_submit", 2, submitLua);
+const advance = smsScript<[number, number]>("job_advance", 1, unfoldLua, advanceLua);
+const cancel = smsScript<[string]>("job_cancel", 1, cancelLua);
+const pause = smsScript<[string]>("job_pause", 1, pauseLua);
 
 const shownFields = [
   "state", "name", "labels", "seq", "created", "started", "finished", "total", "failure", "cancel", "paused",

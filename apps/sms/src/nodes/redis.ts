@@ -2,10 +2,9 @@
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { Node, NodeState, NodeUsage, UsageSample } from "@spear/shared/node.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
-import { Script } from "@spear/shared/redis/script.ts";
 import type { Redis } from "ioredis";
 import { extrasText } from "../tasks/record.ts";
-import { preamble } from "../tasks/redis.ts";
+import { smsScript } from "../tasks/redis.ts";
 import cordonLua from "./cordon.lua" with { type: "text" };
 import drainLua from "./drain.lua" with { type: "text" };
 import heartbeatLua from "./heartbeat.lua" with { type: "text" };
@@ -31,13 +30,13 @@ import registerLua from "./register.lua" with { type: "text" };
 import holdLua from "./hold.lua" with { type: "text" };
 import standingLua from "./standing.lua" with { type: "text" };
 
-const register = new Script<[string]>("node_register", 1, preamble + registerLua);
-const heartbeat = new Script<[string]>("node_heartbeat", 1, preamble + heartbeatLua);
-const drain = new Script<[DrainCode]>("node_drain", 1, preamble + drainLua);
-const cordon = new Script<[CordonCode]>("node_cordon", 1, preamble + cordonLua);
-const label = new Script<[LabelCode]>("node_label", 1, preamble + labelLua);
-const hold = new Script<[HoldCode]>("node_hold", 1, preamble + holdLua);
-const standing = new Script<[string, string]>("node_standing", 1, preamble + standingLua);
+const register = smsScript<[string]>("node_register", 1, registerLua);
+const heartbeat = smsScript<[string]>("node_heartbeat", 1, heartbeatLua);
+const drain = smsScript<[DrainCode]>("node_drain", 1, drainLua);
+const cordon = smsScript<[CordonCode]>("node_cordon", 1, cordonLua);
+const label = smsScript<[LabelCode]>("node_label", 1, labelLua);
+const hold = smsScript<[HoldCode]>("node_hold", 1, holdLua);
+const standing = smsScript<[string, string]>("node_standing", 1, standingLua);
 
 /** The part of a registration that no script reads. */
 type Document = Omit<Registration, "id" | "incarnation">;

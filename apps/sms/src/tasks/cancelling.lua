@@ -21,8 +21,7 @@ local function cancel_task(id, reason)
   end
   local seq, field, line = emit('task.state', id, record[4], or_dash(node), attempt, state, 'cancelled', reason, '-')
   redis.call('HSET', key, 's', 'cancelled', 'cr', 1, 'fa', NOW, 'q', seq, field, line)
-  redis.call('ZREM', tasks_in_key(state), id)
-  redis.call('ZADD', tasks_in_key('cancelled'), 0, id)
+  move(id, state, 'cancelled')
   job_follows(id, record[4], record[11], record[12], state, 'cancelled')
   return {'cancelled', node, tonumber(attempt)}
 end

@@ -1,5 +1,5 @@
 -- Shared by every script that changes a task or a node. Prepended after the keys
--- and the state machine; the caller sets NOW (ms) and KEEP (events kept).
+-- and the state machine, with NOW (ms) and KEEP (events kept).
 --
 -- A task's record is a hash with short fields:
 --   s state     a attempt    n node       q seq        hN event N of its history
@@ -21,14 +21,21 @@
 -- dr it is to drain, dd by when (0: any time), co it is cordoned, lb:NAME a label over its
 -- own ("=value", "-" hides it), ut when its usage was last kept.
 
+-- What a script changes again and again is kept here, and written once at its end by
+-- settle(): the counter of events, the room of nodes by id, the state of tasks for the
+-- indexes, and the classes whose first task may be another.
+local last_seq
+local rooms, moved, unranked = {}, {}, {}
+
 -- Appends an event and returns its seq, and for a task's history the field and the
 -- line that hold it, without the ids that its record has. Empty members are "-".
 local function emit(kind, task, job, node, attempt, from, to, reason, exit)
-  local seq = redis.call('INCR', SEQ)
+  last_seq = (last_seq or tonumber(redis.call('GET', SEQ) or 0)) + 1
+  local seq = string.format('%.0f', last_seq)
   local head = NOW .. ' ' .. kind .. ' '
   local tail = ' ' .. node .. ' ' .. attempt .. ' ' .. from .. ' ' .. to .. ' ' .. reason .. ' ' .. exit
   redis.call('XADD', EVENTS, 'MAXLEN', '~', KEEP, seq .. '-0', 'e', head .. task .. ' ' .. job .. tail)
-  return seq, 'h' .. seq, head .. '- -' .. tail
+  return last_seq, 'h' .. seq, head .. '- -' .. tail
 end
 
 local function or_dash(value)
@@ -75,26 +82,46 @@ local function exclusive_until(task, node, reason)
   return math.max(redis_ms(), lease) + EXCLUSIVE_STOP_MS
 end
 
+local function room_of(node)
+  local room = rooms[node]
+  if room then return room end
+  local have = redis.call('HMGET', node_key(node), 'st', 'cc', 'cm', 'cs', 'uc', 'um', 'us', 'hf', 'hu', 'co')
+  room = {
+    known = have[5], ready = have[1] == 'ready' and not have[10],
+    cpu = tonumber(have[2]), memory = tonumber(have[3]), slots = tonumber(have[4]),
+    used_cpu = tonumber(have[5]), used_memory = tonumber(have[6]), used_slots = tonumber(have[7]),
+    held_for = have[8], held_until = tonumber(have[9]),
+  }
+  rooms[node] = room
+  return room
+end
+
+local function use(room, cpu, memory, slots)
+  room.used_cpu, room.used_memory = room.used_cpu + cpu, room.used_memory + memory
+  room.used_slots, room.changed = room.used_slots + slots, true
+end
+
 -- Takes what a task needs from a node; false and nothing taken if it does not fit (T4).
 local function reserve(node, task, cpu, memory, extras, job, heeds)
-  local key = node_key(node)
-  local have = redis.call('HMGET', key, 'st', 'cc', 'cm', 'cs', 'uc', 'um', 'us', 'hf', 'hu', 'co')
-  if have[1] ~= 'ready' or have[10] then return false end
-  if have[8] and have[8] ~= task and tonumber(have[9]) > tonumber(NOW) then return false end
+  local room = room_of(node)
+  if not room.ready then return false end
+  if room.held_for and room.held_for ~= task and room.held_until > tonumber(NOW) then return false end
   if heeds == 'a' and redis.call('HEXISTS', job_nodes_key(job), node) == 1 then return false end
-  if tonumber(have[5]) + cpu > tonumber(have[2]) or tonumber(have[6]) + memory > tonumber(have[3])
-      or tonumber(have[7]) + 1 > tonumber(have[4]) then
+  if room.used_cpu + cpu > room.cpu or room.used_memory + memory > room.memory
+      or room.used_slots + 1 > room.slots then
     return false
   end
-  local wanted = extras_of(extras)
+  local key, wanted = node_key(node), extras_of(extras)
   for name, count in pairs(wanted) do
     local extra = redis.call('HMGET', key, 'cx:' .. name, 'ux:' .. name)
     if (tonumber(extra[2] or 0) or 0) + count > (tonumber(extra[1] or 0) or 0) then return false end
   end
-  redis.call('HSET', key, 'uc', tonumber(have[5]) + cpu,
-    'um', string.format('%.0f', tonumber(have[6]) + memory), 'us', tonumber(have[7]) + 1)
+  use(room, cpu, memory, 1)
   for name, count in pairs(wanted) do redis.call('HINCRBY', key, 'ux:' .. name, count) end
-  if have[8] == task then redis.call('HDEL', key, 'hf', 'hu') end
+  if room.held_for == task then
+    redis.call('HDEL', key, 'hf', 'hu')
+    room.held_for = false
+  end
   redis.call('SADD', node_tasks_key(node), task)
   if or_dash(heeds) ~= '-' then redis.call('HINCRBY', job_nodes_key(job), node, 1) end
   return true
@@ -106,19 +133,62 @@ local function release(node, task, cpu, memory, extras, job, heeds)
   if or_dash(heeds) ~= '-' and redis.call('HINCRBY', job_nodes_key(job), node, -1) == 0 then
     redis.call('HDEL', job_nodes_key(job), node)
   end
-  local key = node_key(node)
-  local have = redis.call('HMGET', key, 'uc', 'um', 'us')
-  if not have[1] then return end
-  redis.call('HSET', key, 'uc', tonumber(have[1]) - cpu,
-    'um', string.format('%.0f', tonumber(have[2]) - memory), 'us', tonumber(have[3]) - 1)
-  for name, count in pairs(extras_of(extras)) do redis.call('HINCRBY', key, 'ux:' .. name, 0 - count) end
+  local room = room_of(node)
+  if not room.known then return end
+  use(room, -cpu, -memory, -1)
+  for name, count in pairs(extras_of(extras)) do
+    redis.call('HINCRBY', node_key(node), 'ux:' .. name, 0 - count)
+  end
 end
 
--- Keeps a class among those that wait, by the rank of its first, or takes it out.
-local function rank_class(class)
-  local head = redis.call('ZRANGE', pending_class_key(class), 0, 0, 'WITHSCORES')
-  if head[2] then redis.call('ZADD', PENDING_CLASSES, head[2], class)
-  else redis.call('ZREM', PENDING_CLASSES, class) end
+-- A task is in another state now, or in its first (`from` is false).
+local function move(task, from, to)
+  local known = moved[task]
+  if known then known.to = to else moved[task] = {from = from, to = to} end
+end
+
+-- Calls a command with the members of each list, a thousand at a time.
+local function call_with(command, lists)
+  for key, list in pairs(lists) do
+    for first = 1, #list, 1000 do
+      redis.call(command, key, unpack(list, first, math.min(first + 999, #list)))
+    end
+  end
+end
+
+-- Adds to the list of a key in `lists`.
+local function add_to(lists, key, ...)
+  local list = lists[key]
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  for _, value in ipairs({...}) do list[#list + 1] = value end
+end
+
+-- Writes what was kept for the end of the script.
+local function settle()
+  if last_seq then redis.call('SET', SEQ, string.format('%.0f', last_seq)) end
+  local left, entered = {}, {}
+  for task, states in pairs(moved) do
+    if states.from ~= states.to then
+      if states.from then add_to(left, tasks_in_key(states.from), task) end
+      add_to(entered, tasks_in_key(states.to), 0, task)
+    end
+  end
+  call_with('ZREM', left)
+  call_with('ZADD', entered)
+  for node, room in pairs(rooms) do
+    if room.changed then
+      redis.call('HSET', node_key(node), 'uc', room.used_cpu,
+        'um', string.format('%.0f', room.used_memory), 'us', room.used_slots)
+    end
+  end
+  for class in pairs(unranked) do
+    local head = redis.call('ZRANGE', pending_class_key(class), 0, 0, 'WITHSCORES')
+    if head[2] then redis.call('ZADD', PENDING_CLASSES, head[2], class)
+    else redis.call('ZREM', PENDING_CLASSES, class) end
+  end
 end
 
 -- Puts a task among those that wait for a node, or for a time first.
@@ -127,14 +197,14 @@ local function await_node(task, class, rank, not_before)
     redis.call('ZADD', DELAYED, not_before, task)
   else
     redis.call('ZADD', pending_class_key(class), rank, task)
-    rank_class(class)
+    unranked[class] = true
   end
 end
 
 -- Takes a task from those that wait.
 local function no_longer_waits(task, class)
   if redis.call('ZREM', pending_class_key(class), task) == 1 then
-    rank_class(class)
+    unranked[class] = true
   else
     redis.call('ZREM', DELAYED, task)
   end

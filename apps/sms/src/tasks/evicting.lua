@@ -20,8 +20,7 @@ local function evict_task(id, attempt, reason, failure)
   await_node(id, record[5], record[6], 0)
   local seq, field, line = emit('task.state', id, record[4], node, current, state, 'pending', reason, '-')
   redis.call('HSET', key, 's', 'pending', 'f', failure, 'q', seq, field, line)
-  redis.call('ZREM', tasks_in_key(state), id)
-  redis.call('ZADD', tasks_in_key('pending'), 0, id)
+  move(id, state, 'pending')
   job_follows(id, record[4], record[11], record[12], state, 'pending')
   return {'evicted', tonumber(current)}
 end

@@ -49,14 +49,24 @@ import submitLua from "./submit.lua" with { type: "text" };
 import transitionLua from "./transition.lua" with { type: "text" };
 
 /** Put before every script of SMS: keys, state machine, events, reservations, what follows for jobs. */
-export const preamble = [
+const preamble = [
   `${keysLua}${transitionsLua}local NOW, KEEP = ARGV[1], ARGV[2]
 local EXCLUSIVE_STOP_MS = ${exclusiveStopMs}`,
   commonLua,
   followLua,
   cancellingLua,
-  "",
 ].join("\n");
+
+/**
+ * A script of SMS: its lines between what all share and the end that all share. What
+ * was changed before an error is settled too, so that the records still add up.
+ */
+export function smsScript<R>(name: string, keys: number, ...lines: string[]): Script<R> {
+  const body = `local function body()\n${lines.join("\n")}\nend`;
+  const end =
+    "local ok, answer = pcall(body)\nsettle()\nif not ok then error(answer) end\nreturn answer";
+  return new Script<R>(name, keys, [preamble, body, end].join("\n"));
+}
 
 const idempotencyMs = 24 * 3_600_000;
 
@@ -68,17 +78,13 @@ type SubmitAnswer = [
 ]; // prettier-ignore
 type ChangeAnswer = [code: string, attempt: number, nodeId: string, state: string];
 
-const submit = new Script<(string | number)[]>("submit", 1, preamble + submitLua);
-const transition = new Script<(string | number)[]>("transition", 1, preamble + transitionLua);
-const commit = new Script<[string]>("commit", 2, preamble + commitLua);
-const cancel = new Script<[string, string, number]>("cancel", 2, preamble + cancelLua);
-const evict = new Script<[string, number]>("evict", 1, preamble + evictingLua + evictLua);
-const preempt = new Script<[string, ...(string | number)[]]>(
-  "preempt",
-  1,
-  preamble + evictingLua + preemptLua,
-);
-const promote = new Script<number>("promote", 1, preamble + promoteLua);
+const submit = smsScript<(string | number)[]>("submit", 1, submitLua);
+const transition = smsScript<(string | number)[]>("transition", 1, transitionLua);
+const commit = smsScript<[string]>("commit", 2, commitLua);
+const cancel = smsScript<[string, string, number]>("cancel", 2, cancelLua);
+const evict = smsScript<[string, number]>("evict", 1, evictingLua, evictLua);
+const preempt = smsScript<[string, ...(string | number)[]]>("preempt", 1, evictingLua, preemptLua);
+const promote = smsScript<number>("promote", 1, promoteLua);
 
 /** The time of calls that are carried out together. */
 function latest(asked: readonly { nowMs: number }[]): number {
@@ -166,7 +172,10 @@ export class TaskRecords implements RecordStore {
       ],
     );
     return asked.map((_, index) => {
-      const [code, id, state, attempt, nodeId, seq] = answers.slice(index * 6, index * 6 + 6) as SubmitAnswer;
+      const [code, id, state, attempt, nodeId, seq] = answers.slice(
+        index * 6,
+        index * 6 + 6,
+      ) as SubmitAnswer;
       if (code === "error") return new Error(id);
       return {
         created: code === "created",
@@ -193,7 +202,10 @@ export class TaskRecords implements RecordStore {
       [latest(asked), this.#eventsKept, ...asked.flatMap(({ change }) => changeArguments(change))],
     );
     return asked.map((_, index) => {
-      const [code, attempt, nodeId, state] = answers.slice(index * 4, index * 4 + 4) as ChangeAnswer;
+      const [code, attempt, nodeId, state] = answers.slice(
+        index * 4,
+        index * 4 + 4,
+      ) as ChangeAnswer;
       if (code === "error") return new Error(nodeId);
       return {
         code: code as Outcome["code"],

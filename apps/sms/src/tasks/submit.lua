@@ -49,7 +49,7 @@ local function submit(at)
   if heeds ~= '' then put('g', heeds) end
   if not_before > 0 then put('nb', ARGV[at + 10]) end
   redis.call('HSET', task_key(id), unpack(set))
-  redis.call('ZADD', tasks_in_key(state), 0, id)
+  move(id, false, state)
   return 'created', id, state, attempt, node, seq
 end
 

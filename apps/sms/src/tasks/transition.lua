@@ -81,8 +81,7 @@ local function change(at, pairs_end)
   put(field, line)
   for pair = at + 8, pairs_end do set[#set + 1] = ARGV[pair] end
   redis.call('HSET', key, unpack(set))
-  redis.call('ZREM', tasks_in_key(from), id)
-  redis.call('ZADD', tasks_in_key(to), 0, id)
+  move(id, from, to)
   job_follows(id, record[4], record[13], record[14], from, to)
   return 'ok', tonumber(current), holder, from
 end
