@@ -5,7 +5,7 @@
  */
 import { ChannelCredentials } from "@grpc/grpc-js";
 import { TaskServiceClient } from "@spear/proto/gen/spear/sms/v1/task.ts";
-import { TaskSpec } from "@spear/proto/gen/spear/common/v1/task.ts";
+import { TaskSpec, TaskState } from "@spear/proto/gen/spear/common/v1/task.ts";
 import { messages, unary } from "@spear/shared/grpc/client.ts";
 import { Queue, QueueEvents, Worker } from "bullmq";
 import { Redis } from "ioredis";
@@ -20,16 +20,17 @@ const probes = 200;
 /** Pause between latency probes, so that the cluster is idle for each, in milliseconds. */
 const idleMs = 10;
 
+const ends = [TaskState.SUCCEEDED, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED];
+
 /** Submits `count` no-op tasks in bulk and waits until all have ended; seconds it took. */
 export async function spearRound(client: TaskServiceClient, count: number): Promise<number> {
   const stop = new AbortController();
   let left = count;
   const watching = (async () => {
-    const stream = client.watchTasks({ taskId: "" });
+    const stream = client.watchTasks({ taskId: "", states: ends });
     for await (const event of messages(stream, stop.signal)) {
-      if (event.kind === "task.state" && event.to === "succeeded" && --left === 0) return;
-      if (["failed", "timed_out", "cancelled"].includes(event.to))
-        throw new Error(`a task ${event.to}`);
+      if (event.to !== "succeeded") throw new Error(`a task ${event.to}`);
+      if (--left === 0) return;
     }
   })();
   // The watch must be open before the first task ends.
@@ -96,7 +97,10 @@ async function spearLatencies(client: TaskServiceClient): Promise<number[]> {
   const started = new Map<string, () => void>();
   const early = new Set<string>();
   const watching = (async () => {
-    for await (const event of messages(client.watchTasks({ taskId: "" }), stop.signal)) {
+    for await (const event of messages(
+      client.watchTasks({ taskId: "", states: [] }),
+      stop.signal,
+    )) {
       if (event.to !== "running") continue;
       early.add(event.taskId);
       started.get(event.taskId)?.();

@@ -15,7 +15,7 @@ import { afterAll, expect, test } from "bun:test";
 import fc from "fast-check";
 import { NodeRecords } from "../../apps/sms/src/nodes/redis.ts";
 import type { NodeStore } from "../../apps/sms/src/nodes/store.ts";
-import { decodeEvent, needOf } from "../../apps/sms/src/tasks/record.ts";
+import { eventsOf, needOf, type StreamEntry } from "../../apps/sms/src/tasks/record.ts";
 import { TaskRecords } from "../../apps/sms/src/tasks/redis.ts";
 import type { RecordStore } from "../../apps/sms/src/tasks/store.ts";
 import { brokenIndex, brokenRoom, Replay } from "../sim/invariants.ts";
@@ -45,8 +45,8 @@ function inRedis(): Store {
     expireLease: (id) => redis.del(keys.nodeLease(id)),
     setEpoch: (epoch) => redis.set(keys.leaderEpoch, epoch),
     events: async () => {
-      const entries = (await redis.xrange(keys.events, "-", "+")) as [string, string[]][];
-      return entries.map(([id, fields]) => decodeEvent(Number(id.split("-")[0]), fields[1] ?? ""));
+      const entries = (await redis.xrange(keys.events, "-", "+")) as StreamEntry[];
+      return entries.flatMap(eventsOf);
     },
   };
 }

@@ -200,7 +200,11 @@ export class ScriptedSms implements AsyncDisposable {
   /** Puts an attempt into a node's queue. */
   async assign(nodeId: NodeId, spec: TaskSpec, given: Partial<AttemptId> = {}): Promise<AttemptId> {
     const id = { taskId: given.taskId ?? systemIds.next("task"), attempt: given.attempt ?? 1 };
-    await this.#queue(nodeId).add("attempt", { attempts: [{ ...id, spec }] }, { jobId: attemptKey(id) });
+    await this.#queue(nodeId).add(
+      "attempt",
+      { attempts: [{ ...id, spec }] },
+      { jobId: attemptKey(id) },
+    );
     return id;
   }
 

@@ -8,16 +8,12 @@ import type { Log } from "@spear/shared/log.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
 import type { Event } from "@spear/shared/task.ts";
 import type { Redis } from "ioredis";
-import { decodeEvent } from "../tasks/record.ts";
+import { eventsOf, type StreamEntry } from "../tasks/record.ts";
 
 const ringSize = 20_000;
 const pageSize = 1_000;
-
-type Entry = [id: string, fields: string[]];
-
-function decodeEntry([id, fields]: Entry): Event {
-  return decodeEvent(Number(id.slice(0, id.indexOf("-"))), fields[1] ?? "");
-}
+/** Entries read at once; each has the events of one script, some hundreds at most. */
+const mostEntries = 250;
 
 export class EventLog implements AsyncDisposable {
   readonly #redis: Redis;
@@ -60,13 +56,15 @@ export class EventLog implements AsyncDisposable {
     while (!this.#abort.signal.aborted) {
       try {
         const streams = await this.#reader.xread(
-          "COUNT", pageSize, "BLOCK", 5_000, "STREAMS", this.#keys.events, `${this.#last}-0`,
+          "COUNT", mostEntries, "BLOCK", 5_000, "STREAMS", this.#keys.events, `${this.#last}-0`,
         ); // prettier-ignore
         if (streams === null) {
           await this.#checkCounter();
           continue;
         }
-        for (const entry of streams[0]?.[1] ?? []) this.#take(decodeEntry(entry));
+        for (const entry of streams[0]?.[1] ?? []) {
+          for (const event of eventsOf(entry)) this.#take(event);
+        }
         for (const wake of this.#waiters.splice(0)) wake();
       } catch (error) {
         if (this.#abort.signal.aborted) return;
@@ -98,7 +96,7 @@ export class EventLog implements AsyncDisposable {
     }
   }
 
-  /** At most 1,000 events behind `seq`, oldest first. Throws `events_trimmed` where some are gone. */
+  /** A bounded number of events behind `seq`, oldest first. Throws `events_trimmed` where some are gone. */
   async since(seq: number): Promise<Event[]> {
     const first = this.#ring[0]?.seq;
     if (first !== undefined && seq >= first - 1) {
@@ -107,9 +105,9 @@ export class EventLog implements AsyncDisposable {
       return this.#ring.slice(from, from + pageSize);
     }
     const entries = (await this.#redis.xrange(
-      this.#keys.events, `(${seq}-0`, "+", "COUNT", pageSize,
-    )) as Entry[]; // prettier-ignore
-    const events = entries.map(decodeEntry);
+      this.#keys.events, `(${seq}-0`, "+", "COUNT", mostEntries,
+    )) as StreamEntry[]; // prettier-ignore
+    const events = entries.flatMap(eventsOf).filter((event) => event.seq > seq);
     if (events[0] !== undefined && events[0].seq > seq + 1) {
       throw new Fault("events_trimmed", `the oldest event kept is ${events[0].seq}`, {
         field: "after",

@@ -6,7 +6,7 @@ import { connectRedis } from "@spear/shared/redis/client.ts";
 import { isTerminal, type TaskState } from "@spear/shared/state.ts";
 import { afterAll, expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { decodeEvent } from "../tasks/record.ts";
+import { eventsOf, type StreamEntry } from "../tasks/record.ts";
 import { JobWorld, mock } from "./testing.ts";
 
 const redis = connectRedis(process.env["SPEAR_TEST_REDIS"] ?? "", "commands", silentLog);
@@ -176,11 +176,8 @@ test("any job under any sequence of events keeps its promises and ends", async (
       const job = await checkJob(id, spec);
       // Replayed, the events give exactly the records (T5).
       const replayed = new Map<string, string>();
-      for (const [seq, fields] of (await redis.xrange(world.keys.events, "-", "+")) as [
-        string,
-        string[],
-      ][]) {
-        const event = decodeEvent(Number.parseInt(seq, 10), fields[1] ?? "");
+      const entries = (await redis.xrange(world.keys.events, "-", "+")) as StreamEntry[];
+      for (const event of entries.flatMap(eventsOf)) {
         if (event.kind === "task.state") replayed.set(event.taskId ?? "", event.to);
         if (event.kind === "job.state") replayed.set(event.jobId ?? "", event.to);
       }

@@ -22,19 +22,19 @@
 -- own ("=value", "-" hides it), ut when its usage was last kept.
 
 -- What a script changes again and again is kept here, and written once at its end by
--- settle(): the counter of events, the room of nodes by id, the state of tasks for the
--- indexes, and the classes whose first task may be another.
+-- settle(): the events and their counter, the room of nodes by id, the state of tasks
+-- for the indexes, and the classes whose first task may be another.
 local last_seq
-local rooms, moved, unranked = {}, {}, {}
+local events, rooms, moved, unranked = {}, {}, {}, {}
 
--- Appends an event and returns its seq, and for a task's history the field and the
+-- Notes an event and returns its seq, and for a task's history the field and the
 -- line that hold it, without the ids that its record has. Empty members are "-".
 local function emit(kind, task, job, node, attempt, from, to, reason, exit)
   last_seq = (last_seq or tonumber(redis.call('GET', SEQ) or 0)) + 1
   local seq = string.format('%.0f', last_seq)
   local head = NOW .. ' ' .. kind .. ' '
   local tail = ' ' .. node .. ' ' .. attempt .. ' ' .. from .. ' ' .. to .. ' ' .. reason .. ' ' .. exit
-  redis.call('XADD', EVENTS, 'MAXLEN', '~', KEEP, seq .. '-0', 'e', head .. task .. ' ' .. job .. tail)
+  events[#events + 1] = head .. task .. ' ' .. job .. tail
   return last_seq, 'h' .. seq, head .. '- -' .. tail
 end
 
@@ -168,7 +168,13 @@ end
 
 -- Writes what was kept for the end of the script.
 local function settle()
-  if last_seq then redis.call('SET', SEQ, string.format('%.0f', last_seq)) end
+  if last_seq then
+    -- The events of one script are one entry, under the seq of the last.
+    local seq = string.format('%.0f', last_seq)
+    local oldest = string.format('%.0f', math.max(0, last_seq - KEEP))
+    redis.call('XADD', EVENTS, 'MINID', '~', oldest, seq .. '-0', 'e', table.concat(events, '\n'))
+    redis.call('SET', SEQ, seq)
+  end
   local left, entered = {}, {}
   for task, states in pairs(moved) do
     if states.from ~= states.to then

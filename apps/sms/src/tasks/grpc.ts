@@ -5,7 +5,7 @@ import { TaskServiceService, type TaskServiceServer } from "@spear/proto/gen/spe
 import { Fault } from "@spear/shared/fault.ts";
 import type { GrpcService, Handlers } from "@spear/shared/grpc/handlers.ts";
 import { parseId } from "@spear/shared/ids.ts";
-import { runtimes } from "@spear/shared/task.ts";
+import { type Event, runtimes } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
 import type { Explainer } from "../scheduler/explain.ts";
 import type { TaskLogs } from "./logs.ts";
@@ -78,10 +78,14 @@ export function taskService(
       const explanation = await explainer.explain(parseId("task", taskId, "taskId"));
       return { ...explanation, state: taskStateToProto(explanation.state) };
     }),
-    watchTasks: handlers.serverStream(async function* ({ taskId, afterSeq }, { signal }) {
+    watchTasks: handlers.serverStream(async function* ({ taskId, afterSeq, states }, { signal }) {
       if (taskId !== "") await tasks.get(parseId("task", taskId, "taskId"));
-      const wanted = (event: { taskId?: string }) =>
-        taskId === "" ? event.taskId !== undefined : event.taskId === taskId;
+      const into = new Set<string>(
+        states.map((state, index) => taskStateFromProto(state, `states.${index}`)),
+      );
+      const wanted = (event: Event) =>
+        (taskId === "" ? event.taskId !== undefined : event.taskId === taskId) &&
+        (into.size === 0 || (event.kind === "task.state" && into.has(event.to)));
       for await (const event of events.follow(afterSeq, wanted, signal)) yield eventToProto(event);
     }),
     readLogs: handlers.serverStream(async function* (request, { signal }) {

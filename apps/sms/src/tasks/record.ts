@@ -176,6 +176,16 @@ export function decodeEvent(seq: number, line: string): Event {
   };
 }
 
+/** An entry of the event stream, as Redis gives it. */
+export type StreamEntry = [id: string, fields: string[]];
+
+/** The events of an entry, oldest first: its id has the sequence number of the last. */
+export function eventsOf([id, fields]: StreamEntry): Event[] {
+  const lines = (fields[1] ?? "").split("\n");
+  const first = Number(id.slice(0, id.indexOf("-"))) - lines.length + 1;
+  return lines.map((line, index) => decodeEvent(first + index, line));
+}
+
 /** The events of a task from the fields of its record, oldest first. */
 export function decodeHistory(
   id: TaskId,

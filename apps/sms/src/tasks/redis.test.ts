@@ -8,7 +8,7 @@ import type { TaskSpec } from "@spear/shared/task.ts";
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { NodeRecords } from "../nodes/redis.ts";
-import { decodeEvent } from "./record.ts";
+import { eventsOf, type StreamEntry } from "./record.ts";
 import { TaskRecords } from "./redis.ts";
 
 const redis = connectRedis(process.env["SPEAR_TEST_REDIS"] ?? "", "commands", silentLog);
@@ -297,11 +297,10 @@ async function checkInvariants(
 
 /** T5: replaying the stream gives exactly the records, and so does each history. */
 async function checkEvents(ids: TaskId[]): Promise<void> {
-  const entries = (await redis.xrange(keys.events, "-", "+")) as [string, string[]][];
+  const entries = (await redis.xrange(keys.events, "-", "+")) as StreamEntry[];
   const replayed = new Map<string, { state: string; attempt: number; seq: number }>();
   let last = 0;
-  for (const [id, fields] of entries) {
-    const event = decodeEvent(Number(id.split("-")[0]), fields[1] ?? "");
+  for (const event of entries.flatMap(eventsOf)) {
     expect(event.seq).toBe(++last);
     if (event.taskId !== undefined) {
       replayed.set(event.taskId, { state: event.to, attempt: event.attempt, seq: event.seq });

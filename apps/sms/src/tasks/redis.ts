@@ -45,6 +45,7 @@ import type {
   Transition,
   Waiting,
 } from "./store.ts";
+import specsLua from "./specs.lua" with { type: "text" };
 import submitLua from "./submit.lua" with { type: "text" };
 import transitionLua from "./transition.lua" with { type: "text" };
 
@@ -80,6 +81,7 @@ type ChangeAnswer = [code: string, attempt: number, nodeId: string, state: strin
 
 const submit = smsScript<(string | number)[]>("submit", 1, submitLua);
 const transition = smsScript<(string | number)[]>("transition", 1, transitionLua);
+const specs = new Script<string[]>("specs", 1, keysLua + specsLua);
 const commit = smsScript<[string]>("commit", 2, commitLua);
 const cancel = smsScript<[string, string, number]>("cancel", 2, cancelLua);
 const evict = smsScript<[string, number]>("evict", 1, evictingLua, evictLua);
@@ -144,6 +146,10 @@ export class TaskRecords implements RecordStore {
   readonly #transitions = new BatchedCalls(
     together,
     (asked: readonly { change: Transition; nowMs: number }[]) => this.#transitionAll(asked),
+  );
+
+  readonly #specs = new BatchedCalls(together, (ids: readonly TaskId[]) =>
+    specs.run(this.#redis, [this.#keys.seq], [...ids]),
   );
 
   constructor(redis: Redis, keys: Keys, eventsKept: number) {
@@ -303,8 +309,8 @@ export class TaskRecords implements RecordStore {
 
   /** The spec as submitted, secrets included: for the node, never to be shown. */
   async spec(id: TaskId): Promise<TaskSpec | undefined> {
-    const text = await this.#redis.hget(this.#keys.task(id), "sp");
-    return text === null ? undefined : (JSON.parse(text) as TaskSpec);
+    const text = await this.#specs.call(id);
+    return text === "" ? undefined : (JSON.parse(text) as TaskSpec);
   }
 
   /** Outputs whose commit has begun and not ended; undefined if there is no such commit. */

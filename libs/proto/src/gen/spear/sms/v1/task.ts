@@ -109,7 +109,11 @@ export interface WatchTasksRequest {
   /** Only events of this task; empty: all. */
   taskId: string;
   /** Start behind this sequence number; absent: only new ones. */
-  afterSeq?: number | undefined;
+  afterSeq?:
+    | number
+    | undefined;
+  /** Only changes into these states, as the terminal ones to wait for ends; empty: all events. */
+  states: TaskState[];
 }
 
 /** See TaskService.ExplainTask. */
@@ -958,7 +962,7 @@ export const CancelTaskRequest: MessageFns<CancelTaskRequest> = {
 };
 
 function createBaseWatchTasksRequest(): WatchTasksRequest {
-  return { taskId: "", afterSeq: undefined };
+  return { taskId: "", afterSeq: undefined, states: [] };
 }
 
 export const WatchTasksRequest: MessageFns<WatchTasksRequest> = {
@@ -968,6 +972,13 @@ export const WatchTasksRequest: MessageFns<WatchTasksRequest> = {
     }
     if (message.afterSeq !== undefined) {
       writer.uint32(16).int64(message.afterSeq);
+    }
+    if (message.states.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.states) {
+        writer.int32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1001,6 +1012,24 @@ export const WatchTasksRequest: MessageFns<WatchTasksRequest> = {
             message.afterSeq = longToNumber(reader.int64());
             continue;
           }
+          case 3: {
+            if (tag === 24) {
+              message.states.push(reader.int32() as any);
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.states.push(reader.int32() as any);
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1025,6 +1054,7 @@ export const WatchTasksRequest: MessageFns<WatchTasksRequest> = {
         : isSet(object.after_seq)
         ? globalThis.Number(object.after_seq)
         : undefined,
+      states: globalThis.Array.isArray(object?.states) ? object.states.map((e: any) => taskStateFromJSON(e)) : [],
     };
   },
 
@@ -1036,6 +1066,9 @@ export const WatchTasksRequest: MessageFns<WatchTasksRequest> = {
     if (message.afterSeq !== undefined) {
       obj.afterSeq = Math.round(message.afterSeq);
     }
+    if (message.states?.length) {
+      obj.states = message.states.map((e) => taskStateToJSON(e));
+    }
     return obj;
   },
 
@@ -1046,6 +1079,7 @@ export const WatchTasksRequest: MessageFns<WatchTasksRequest> = {
     const message = createBaseWatchTasksRequest();
     message.taskId = object.taskId ?? "";
     message.afterSeq = object.afterSeq ?? undefined;
+    message.states = object.states?.map((e) => e) || [];
     return message;
   },
 };
