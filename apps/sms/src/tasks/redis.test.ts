@@ -316,3 +316,18 @@ async function checkEvents(ids: TaskId[]): Promise<void> {
     expect((await records.history(id))?.at(-1)?.seq).toBe(task?.seq);
   }
 }
+
+test("a change that can't be carried out stops no other of its turn", async () => {
+  const node = await addNode(5);
+  const [sound, broken] = [await submit(node), await submit(node)];
+  await redis.hset(keys.task(broken), "nc", "no number");
+  const end = (id: TaskId) =>
+    records.transition(
+      { id, to: "pending", attempt: 1, nodeId: node, reason: "refused", set: { nf: 1 } },
+      20,
+    );
+  const [, refused] = await Promise.allSettled([end(sound), end(broken)]);
+  expect(refused).toMatchObject({ status: "rejected" });
+  expect(await stateOf(sound)).toBe("pending");
+  expect((await nodes.get(node))?.reserved.slots).toBe(1);
+});
