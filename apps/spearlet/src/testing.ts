@@ -24,7 +24,7 @@ import { Handlers } from "@spear/shared/grpc/handlers.ts";
 import { startGrpc, type RunningGrpc } from "@spear/shared/grpc/server.ts";
 import { systemIds, type NodeId } from "@spear/shared/ids.ts";
 import { silentLog } from "@spear/shared/log.ts";
-import { nodeQueueName, type AttemptJob, type Delivery } from "@spear/shared/queue.ts";
+import { nodeQueueName, type Delivery } from "@spear/shared/queue.ts";
 import { connectRedis } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
 import type { TaskSpec } from "@spear/shared/task.ts";
