@@ -28,7 +28,7 @@ import type {
   EvictOutcome,
   Outcome,
   Preemption,
-  PreemptOutcome,
+  PreemptCode,
   RecordStore,
   Transition,
   Waiting,
@@ -265,22 +265,22 @@ export class MemoryTasks implements RecordStore {
     return { code: "evicted", attempt: current };
   }
 
-  preempt(preemption: Preemption, nowMs: number): Promise<PreemptOutcome> {
+  preempt(preemption: Preemption, nowMs: number): Promise<PreemptCode> {
     return Promise.resolve(this.#preempt(preemption, nowMs));
   }
 
-  #preempt(preemption: Preemption, nowMs: number): PreemptOutcome {
+  #preempt(preemption: Preemption, nowMs: number): PreemptCode {
     const { nodeId, taskId, untilMs, failure, victims } = preemption;
     const { nodes, tasks } = this.#state;
     const node = nodes.get(nodeId);
-    if (node?.get("st") !== "ready" || node.has("co")) return { code: "stale" };
+    if (node?.get("st") !== "ready" || node.has("co")) return "stale";
     const own = tasks.get(taskId);
-    if (own?.get("s") !== "pending" || numberAt(own, "pu") > nowMs) return { code: "stale" };
+    if (own?.get("s") !== "pending" || numberAt(own, "pu") > nowMs) return "stale";
     const headStart = (record: Fields) => numberAt(record, "ca") - numberAt(record, "k");
     const heldFor = (node.get("hf") ?? taskId) as TaskId;
     const keptFor = tasks.get(heldFor);
     if (heldFor !== taskId && numberAt(node, "hu") > nowMs && keptFor?.get("s") === "pending") {
-      if (headStart(keptFor) >= headStart(own)) return { code: "stale" };
+      if (headStart(keptFor) >= headStart(own)) return "stale";
     }
     const fits = victims.every(({ id, attempt }) => {
       const record = tasks.get(id);
@@ -293,13 +293,11 @@ export class MemoryTasks implements RecordStore {
         headStart(record) < headStart(own)
       );
     });
-    if (!fits) return { code: "stale" };
+    if (!fits) return "stale";
     node.set("hf", taskId).set("hu", String(untilMs));
     own.set("pu", String(untilMs));
-    const evicted = victims.filter(
-      ({ id, attempt }) => this.#evict(id, attempt, failure, nowMs).code === "evicted",
-    );
-    return { code: "ok", evicted };
+    for (const { id, attempt } of victims) this.#evict(id, attempt, failure, nowMs);
+    return "ok";
   }
 
   promote(nowMs: number, limit: number): Promise<number> {

@@ -100,7 +100,7 @@ export class SimSms {
       },
     };
     const preemptor = new Preemptor({
-      records, view, dispatcher, clock: process, everyMs: preemptEveryMs, log,
+      records, view, clock: process, everyMs: preemptEveryMs, log,
     }); // prettier-ignore
     const scheduler = new Scheduler({
       records, view, dispatcher, events, clock: process, reserveAfterMs, log,

@@ -114,7 +114,6 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
         ? new Preemptor({
             records,
             view,
-            dispatcher,
             clock,
             everyMs: config.preemptEveryMs,
             log,

@@ -289,10 +289,8 @@ export class Nodes {
     const failure = { code: "drained", message: `node ${id} was drained and its deadline passed` };
     for (const { task, evicting } of await this.#tasks.getMany(await this.#tasks.heldBy(id))) {
       if (evicting !== undefined || task.nodeId !== id) continue;
-      const taskId = task.id as TaskId;
       const now = this.#clock.nowMs();
-      const { code, attempt } = await this.#tasks.evict(taskId, task.attempt, failure, now);
-      if (code === "evicted") await this.#dispatcher.withdraw(id, taskId, attempt);
+      await this.#tasks.evict(task.id as TaskId, task.attempt, failure, now);
     }
   }
 }

@@ -11,7 +11,6 @@ import { isPlaced } from "@spear/shared/state.ts";
 import { specDefaults } from "@spear/shared/task.ts";
 import { needOf, priorityOf } from "../tasks/record.ts";
 import type { RecordStore } from "../tasks/store.ts";
-import type { Dispatch } from "./dispatch.ts";
 import { type Demand, fitsEmpty, fullnessWith, type NodeView, suits } from "./place.ts";
 import { evictionFor, type Eviction, type Holder } from "./preempt.ts";
 import type { ClusterView } from "./view.ts";
@@ -34,7 +33,6 @@ export interface Blocked {
 export class Preemptor {
   readonly #records: RecordStore;
   readonly #view: ClusterView;
-  readonly #dispatcher: Pick<Dispatch, "withdraw">;
   readonly #clock: Clock;
   readonly #everyMs: number;
   readonly #log: Log;
@@ -45,7 +43,6 @@ export class Preemptor {
   constructor(deps: {
     records: RecordStore;
     view: ClusterView;
-    dispatcher: Pick<Dispatch, "withdraw">;
     clock: Clock;
     /** Least time between two tries, in milliseconds. */
     everyMs: number;
@@ -53,7 +50,6 @@ export class Preemptor {
   }) {
     this.#records = deps.records;
     this.#view = deps.view;
-    this.#dispatcher = deps.dispatcher;
     this.#clock = deps.clock;
     this.#everyMs = deps.everyMs;
     this.#log = deps.log;
@@ -129,15 +125,13 @@ export class Preemptor {
       code: "preempted",
       message: `its room on node ${nodeId} went to task ${head} of priority ${priority}`,
     };
-    const outcome = await this.#records.preempt(
+    const code = await this.#records.preempt(
       { nodeId, taskId: head, untilMs: now + keptMs, failure, victims },
       now,
     );
     this.#view.markDirty(nodeId);
-    if (outcome.code !== "ok") return false;
+    if (code !== "ok") return false;
     this.#log.info({ taskId: head, nodeId, victims: victims.map(({ id }) => id) }, "preempted");
-    for (const { id, attempt } of outcome.evicted)
-      await this.#dispatcher.withdraw(nodeId, id, attempt);
     return true;
   }
 }

@@ -72,7 +72,6 @@ class Bench {
           : new Preemptor({
               records,
               view,
-              dispatcher,
               clock: this.process,
               everyMs,
               log: silentLog,

@@ -3,8 +3,7 @@
 -- KEYS: 1 seq
 -- ARGV: 1 now, 2 events kept, 3 node, 4 the task that waits, 5 until when the room is kept,
 --       6 reason, 7 failure (JSON), 8… pairs of task and attempt
--- Returns {"ok", task and attempt of each that no node had begun…}, or {"stale"} if
--- something is no longer as it was seen
+-- Returns {"ok"}, or {"stale"} if something is no longer as it was seen
 local node, waiting = node_key(ARGV[3]), ARGV[4]
 -- A rank is the time of the submit less a head start for the priority: see record.ts.
 local function head_start(record) return tonumber(record[1]) - tonumber(record[2]) end
@@ -28,11 +27,5 @@ for at = 8, #ARGV, 2 do
 end
 redis.call('HSET', node, 'hf', waiting, 'hu', ARGV[5])
 redis.call('HSET', task_key(waiting), 'pu', ARGV[5])
-local answer = {'ok'}
-for at = 8, #ARGV, 2 do
-  local outcome = evict_task(ARGV[at], ARGV[at + 1], ARGV[6], ARGV[7])
-  if outcome[1] == 'evicted' then
-    answer[#answer + 1], answer[#answer + 2] = ARGV[at], outcome[2]
-  end
-end
-return answer
+for at = 8, #ARGV, 2 do evict_task(ARGV[at], ARGV[at + 1], ARGV[6], ARGV[7]) end
+return {'ok'}

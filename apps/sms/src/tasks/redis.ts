@@ -40,7 +40,7 @@ import type {
   EvictOutcome,
   Outcome,
   Preemption,
-  PreemptOutcome,
+  PreemptCode,
   RecordStore,
   Transition,
   Waiting,
@@ -85,7 +85,7 @@ const specs = new Script<string[]>("specs", 1, keysLua + specsLua);
 const commit = smsScript<[string]>("commit", 2, commitLua);
 const cancel = smsScript<[string, string, number]>("cancel", 2, cancelLua);
 const evict = smsScript<[string, number]>("evict", 1, evictingLua, evictLua);
-const preempt = smsScript<[string, ...(string | number)[]]>("preempt", 1, evictingLua, preemptLua);
+const preempt = smsScript<[string]>("preempt", 1, evictingLua, preemptLua);
 const promote = smsScript<number>("promote", 1, promoteLua);
 
 /** The time of calls that are carried out together. */
@@ -260,9 +260,9 @@ export class TaskRecords implements RecordStore {
   }
 
   /** Takes room for a task of higher priority; see preempt.lua. */
-  async preempt(preemption: Preemption, nowMs: number): Promise<PreemptOutcome> {
+  async preempt(preemption: Preemption, nowMs: number): Promise<PreemptCode> {
     const { nodeId, taskId, untilMs, failure, victims } = preemption;
-    const [code, ...evicted] = await preempt.run(
+    const [code] = await preempt.run(
       this.#redis,
       [this.#keys.seq],
       [
@@ -276,14 +276,7 @@ export class TaskRecords implements RecordStore {
         ...victims.flatMap(({ id, attempt }) => [id, attempt]),
       ],
     );
-    if (code !== "ok") return { code: "stale" };
-    return {
-      code,
-      evicted: Array.from({ length: evicted.length / 2 }, (_, index) => ({
-        id: evicted[index * 2] as TaskId,
-        attempt: Number(evicted[index * 2 + 1]),
-      })),
-    };
+    return code as PreemptCode;
   }
 
   /** Moves delayed tasks whose time has come; the number moved, at most `limit`. */

@@ -59,10 +59,8 @@ export interface Preemption {
   victims: readonly { id: TaskId; attempt: number }[];
 }
 
-/** Attempts that no node had begun; or something was no longer as it was seen, and nothing was done. */
-export type PreemptOutcome =
-  | { code: "ok"; evicted: { id: TaskId; attempt: number }[] }
-  | { code: "stale" };
+/** stale: something was no longer as it was seen, and nothing was done. */
+export type PreemptCode = "ok" | "stale";
 
 /** A class with waiting tasks: its first and that one's rank. */
 export interface Waiting {
@@ -89,7 +87,7 @@ export interface RecordStore {
   /** Asks for the room of an attempt back, at no cost for its task; `failure` says why. */
   evict(id: TaskId, attempt: number, failure: Failure, nowMs: number): Promise<EvictOutcome>;
   /** Takes room for a task of higher priority: of all victims, or of none. */
-  preempt(preemption: Preemption, nowMs: number): Promise<PreemptOutcome>;
+  preempt(preemption: Preemption, nowMs: number): Promise<PreemptCode>;
   /** Moves delayed tasks whose time has come; the number moved, at most `limit`. */
   promote(nowMs: number, limit: number): Promise<number>;
   /** When the next delayed task is due; undefined if none is. */
