@@ -351,6 +351,7 @@ export class SimNode {
           outputs: nodeFault ? [] : outputs,
           usage: undefined,
           nodeFault,
+          noOutput: true,
         },
       },
     };

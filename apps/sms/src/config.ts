@@ -48,6 +48,11 @@ export const smsConfig = Type.Object(
       minimum: 50,
       description: "How often records are compared with leases and queues.",
     }),
+    outputRoundMs: Type.Integer({
+      default: 60_000,
+      minimum: 50,
+      description: "Pause between two searches for stored output whose task was removed.",
+    }),
     nodeFaultLimit: Type.Integer({
       default: 8,
       minimum: 1,

@@ -12,6 +12,7 @@ import type { Log } from "@spear/shared/log.ts";
 import type { Started } from "@spear/shared/program.ts";
 import { connectRedis, redactUrl } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
+import { StoreClient } from "@spear/shared/store/client.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { AnyElysia } from "elysia";
 import type { Redis } from "ioredis";
@@ -43,14 +44,20 @@ import { ClusterView } from "./scheduler/view.ts";
 import { taskService } from "./tasks/grpc.ts";
 import { type TaskHttpDeps, taskRoutes } from "./tasks/http.ts";
 import { TaskLogs } from "./tasks/logs.ts";
+import { NodeLogs } from "./tasks/node-logs.ts";
+import { OutputRetention } from "./tasks/output-retention.ts";
 import { OutputPublisher } from "./tasks/outputs.ts";
 import { TaskRecords } from "./tasks/redis.ts";
 import { Reports } from "./tasks/reports.ts";
+import { Seals } from "./tasks/seals.ts";
 import { Tasks } from "./tasks/tasks.ts";
 import packageJson from "../package.json" with { type: "json" };
 
 /** Largest JSON body: a bulk submit of 10,000 small specs fits. */
 const maxBodyBytes = 16 << 20;
+
+/** How often a page of sealed output is looked at while a round lasts. */
+const retentionStepMs = 1_000;
 
 export interface SmsDeps {
   log: Log;
@@ -166,7 +173,6 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
         log,
       }),
     );
-    const logs = new TaskLogs({ tasks, events, sessions });
     const lease = { leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs };
     const nodes = new Nodes({
       records: nodeRecords,
@@ -177,6 +183,16 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       ids,
       log,
       lease,
+    });
+    const seals = new Seals(redis, keys);
+    const store = new StoreClient(() => config.storeUrl);
+    const logs = new TaskLogs({
+      tasks,
+      events,
+      nodeLogs: new NodeLogs(nodes, sessions),
+      seals,
+      store,
+      clock,
     });
     const reconciler = new Reconciler({ tasks: records, nodes, reports, dispatcher, clock });
     const leader = stack.use(
@@ -193,6 +209,18 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       new Loop("reconciler", config.reconcileMs, log, async (signal) => {
         const { epoch } = leader;
         if (epoch !== undefined) await reconciler.step(signal, epoch);
+      }),
+    );
+
+    const retention = new OutputRetention({
+      store,
+      tasks: records,
+      clock,
+      roundMs: config.outputRoundMs,
+    });
+    stack.use(
+      new Loop("output retention", retentionStepMs, log, async (signal) => {
+        if (leader.epoch !== undefined) await retention.step(signal);
       }),
     );
 
@@ -217,7 +245,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     };
     const grpc = stack.use(
       await startGrpc(config.grpcListen, [
-        nodeService(handlers, { nodes, sessions, reports, events, cluster, log }),
+        nodeService(handlers, { nodes, sessions, reports, seals, events, cluster, log }),
         taskService(handlers, { tasks, explainer, logs, events }),
         jobService(handlers, { jobs, events }),
         scheduleService(handlers, { schedules, jobs }),

@@ -37,10 +37,11 @@ import { taskRoutes, type TaskHttpDeps } from "./executions/http.ts";
 import { IntakeSwitch } from "./executions/intake.ts";
 import { ModuleCache } from "./executions/modules.ts";
 import { LogStore, parseStream } from "./executions/logs.ts";
+import { Sealer } from "./executions/sealer.ts";
 import { Staging } from "./executions/staging.ts";
 import { LocalSubmits } from "./executions/submit.ts";
 import { Journal } from "./journal.ts";
-import { StoreClient } from "./objects/client.ts";
+import { StoreClient } from "@spear/shared/store/client.ts";
 import { NodeObjects } from "./objects/objects.ts";
 import { attemptOf } from "./executions/attempt.ts";
 
@@ -50,6 +51,8 @@ const firstTryMs = 3_000;
 const leaveTimeoutMs = 1_000;
 /** How long reports may take to reach SMS when the node stops, beyond the grace. */
 const farewellMs = 3_000;
+/** How long output may take to reach the store when the node stops. */
+const sealPatienceMs = 2_000;
 
 /** What agents are made of. */
 interface AgentDeps {
@@ -110,11 +113,15 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
 
   const reports = resources.use(new Reports(join(dataDir, "reports.jsonl"), log));
   const running = resources.use(Journal.open<LeftBehind>(join(dataDir, "running.jsonl")));
-  const logs = await LogStore.open(join(dataDir, "logs"), {
-    attempts: config.maxLogsAttempts,
-    bytes: config.maxLogsBytes,
-  });
+  const logs = await LogStore.open(
+    join(dataDir, "logs"),
+    { attempts: config.maxLogsAttempts, bytes: config.maxLogsBytes },
+    () => sealer.signalled(),
+  );
   const store = new StoreClient(() => node.storeUrl);
+  const sealer = resources.use(
+    new Sealer({ logs, store, tell: (id, seal, signal) => reports.seal(id, seal, signal), log }),
+  );
   const objects = new NodeObjects({
     store,
     dir: join(dataDir, "objects"),
@@ -150,6 +157,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     agents,
     upstream: reports,
     hasEnd: (id) => reports.hasEnd(id),
+    store,
     staging: new Staging(objects),
     logs,
     running,
@@ -162,6 +170,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     log,
   });
   await executions.recover();
+  sealer.start();
   const submits = resources.use(new LocalSubmits(smsAddress, nodeId));
 
   const intake = resources.use(
@@ -232,6 +241,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     await intake.pause();
     const patience = config.stopGraceMs + farewellMs;
     await Promise.race([executions.stopAll(), systemClock.wait(patience)]);
+    await sealer.drain(sealPatienceMs);
     await link.leave(leaveTimeoutMs);
   });
   await Promise.race([link.firstTry, systemClock.wait(firstTryMs)]);

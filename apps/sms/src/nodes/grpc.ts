@@ -14,6 +14,7 @@ import { parseId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { EventLog } from "../events/events.ts";
 import type { Reports } from "../tasks/reports.ts";
+import type { Seals } from "../tasks/seals.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Session, Sessions } from "./sessions.ts";
 import { nodeToProto, registrationFromProto, usageFromProto } from "./wire.ts";
@@ -29,6 +30,7 @@ export interface NodeGrpcDeps {
   nodes: Nodes;
   sessions: Sessions;
   reports: Reports;
+  seals: Seals;
   events: EventLog;
   cluster: ClusterFacts;
   log: Log;
@@ -175,7 +177,10 @@ async function takeReport(
   const { reportId, taskId, attempt } = report;
   while (!signal.aborted) {
     try {
-      const { stale } = await deps.reports.take(current.nodeId, report);
+      const { stale } =
+        report.body?.$case === "seal"
+          ? await deps.seals.take(report)
+          : await deps.reports.take(current.nodeId, report);
       if (stale)
         log.warn(
           { nodeId: current.nodeId, taskId, attempt },

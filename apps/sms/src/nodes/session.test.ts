@@ -159,17 +159,18 @@ class ScriptedNode implements AsyncDisposable {
         outputs: [],
         usage: undefined,
         nodeFault: more.nodeFault ?? false,
+        noOutput: false,
         exitCode: more.exitCode,
       },
     });
   }
 
-  reply(readId: number, text: string, done: boolean): void {
+  reply(readId: number, text: string, offset: number, done: boolean): void {
     this.#send({
       $case: "log",
       value: {
         readId,
-        chunk: { stream: "stdout", data: Buffer.from(text), attempt: 1, offset: 0, end: undefined },
+        chunk: { stream: "stdout", data: Buffer.from(text), attempt: 1, offset, end: undefined },
         done,
         failure: undefined,
       },
@@ -280,8 +281,8 @@ describe("a session", () => {
     });
     const read = await node.message("read");
     expect(read).toMatchObject({ taskId: task.id, attempt: 1, stream: "stdout", follow: false });
-    node.reply(read.readId, "hello ", false);
-    node.reply(read.readId, "world", true);
+    node.reply(read.readId, "hello ", 0, false);
+    node.reply(read.readId, "world", 6, true);
     expect(await (await reading).text()).toBe("hello world");
   });
 });

@@ -13,6 +13,7 @@
 --   xu exclusive: not to be started before this, by the clock of Redis
 --   pu until when room is made for it by preemption
 --   ev why its room was asked back while it ran, as JSON (evicting.lua)
+--   lN where the output of attempt N is: see seals.ts
 --   p b place in its job and not yet released: see follow.lua
 -- A node's record: st state, inc incarnation, cc cm cs capacity (milli cpu, memory,
 -- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras,

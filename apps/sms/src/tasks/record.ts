@@ -79,6 +79,11 @@ const fields = [
 ] as const; // prettier-ignore
 export const recordFields: string[] = [...fields];
 
+/** Field of a record that says where an attempt's output is; see seals.ts. */
+export function sealField(attempt: number): string {
+  return `l${attempt}`;
+}
+
 /** A task with what only SMS needs to know of it. */
 export interface TaskRecord {
   task: Task;

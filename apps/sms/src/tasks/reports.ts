@@ -11,7 +11,7 @@ import type { Log } from "@spear/shared/log.ts";
 import type { TaskState } from "@spear/shared/state.ts";
 import { type Failure, type OutputObject, retryDelayMs } from "@spear/shared/task.ts";
 import type { OutputPublisher } from "./outputs.ts";
-import type { TaskRecord } from "./record.ts";
+import { sealField, type TaskRecord } from "./record.ts";
 import type { Outcome, RecordStore } from "./store.ts";
 
 /** The incarnation in a session's name; see AttemptClaim. */
@@ -20,8 +20,9 @@ const runOf = (session: string): string => session.split(" ", 1)[0] ?? "";
 type Fields = Record<string, string | number>;
 
 /** What the record keeps of an exit. */
-function fieldsOf(exit: AttemptExit): Fields {
+function fieldsOf(attempt: number, exit: AttemptExit): Fields {
   const fields: Fields = {};
+  if (exit.noOutput) fields[sealField(attempt)] = "";
   if (exit.exitCode !== undefined) fields["x"] = exit.exitCode;
   if (exit.signal !== "") fields["sg"] = exit.signal;
   if (exit.usage !== undefined) fields["u"] = JSON.stringify(exit.usage);
@@ -66,7 +67,7 @@ export class Reports {
         return this.#exit(id, attempt, nodeId, body.value);
       case "adoption":
         throw new Fault("unimplemented", "adoption of attempts is not built yet");
-      case undefined:
+      default:
         throw new Fault("invalid_argument", "report.body: nothing is reported", {
           field: "report.body",
         });
@@ -100,16 +101,39 @@ export class Reports {
     const state = taskStateFromProto(exit.state, "report.exit.state");
     if (state === "succeeded") {
       if (exit.outputs.length > 0) return this.#commit(id, attempt, nodeId, exit);
-      return this.#end(id, attempt, nodeId, "succeeded", "exited", fieldsOf(exit), exit.exitCode);
+      return this.#end(
+        id,
+        attempt,
+        nodeId,
+        "succeeded",
+        "exited",
+        fieldsOf(attempt, exit),
+        exit.exitCode,
+      );
     }
     if (exit.nodeFault) {
-      return this.#backToPending(id, attempt, nodeId, "node_fault", exit.failure, fieldsOf(exit));
+      return this.#backToPending(
+        id,
+        attempt,
+        nodeId,
+        "node_fault",
+        exit.failure,
+        fieldsOf(attempt, exit),
+      );
     }
     if (state === "cancelled") {
       const record = await this.#records.get(id);
       if (record?.evicting !== undefined && !record.task.cancelRequested)
         return this.#putBack(id, attempt, nodeId, record.evicting);
-      return this.#end(id, attempt, nodeId, "cancelled", "cancel", fieldsOf(exit), exit.exitCode);
+      return this.#end(
+        id,
+        attempt,
+        nodeId,
+        "cancelled",
+        "cancel",
+        fieldsOf(attempt, exit),
+        exit.exitCode,
+      );
     }
     if (state !== "failed" && state !== "timed_out") {
       throw new Fault("invalid_argument", `report.exit.state: ${state} is no end`, {
@@ -130,7 +154,7 @@ export class Reports {
     if (record === undefined) return { stale: true };
     const { task } = record;
     const reason = state === "failed" ? "exited" : "timeout";
-    const fields = fieldsOf(exit);
+    const fields = fieldsOf(attempt, exit);
     const failures = task.failures + 1;
     const final =
       exit.exitCode !== undefined &&
@@ -175,7 +199,7 @@ export class Reports {
     exit: AttemptExit,
   ): Promise<{ stale: boolean }> {
     const code = await this.#records.beginCommit(
-      id, attempt, nodeId, JSON.stringify(exit.outputs), this.#clock.nowMs(), fieldsOf(exit),
+      id, attempt, nodeId, JSON.stringify(exit.outputs), this.#clock.nowMs(), fieldsOf(attempt, exit),
     ); // prettier-ignore
     if (code !== "ok") return { stale: code !== "illegal" || (await this.#isForeign(id, attempt)) };
     return this.#publish(id, attempt, exit.outputs, exit.exitCode);

@@ -5,7 +5,7 @@
  * loses one. There are never more than attempts at once: each attempt keeps its
  * slot until its report is acknowledged.
  */
-import type { AttemptReport, ReportAck } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import type { AttemptReport, AttemptSeal, ReportAck } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { TaskId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
@@ -66,9 +66,18 @@ export class Reports implements Disposable {
    * Asks whether the attempt may start; waits for the answer however long SMS is
    * away. False: it is stale. Rejects with the signal's reason.
    */
-  async claim(id: AttemptId, signal: AbortSignal): Promise<boolean> {
+  claim(id: AttemptId, signal: AbortSignal): Promise<boolean> {
+    return this.#ask(id, { $case: "claim", value: { session: this.#session } }, signal);
+  }
+
+  /** Says where the attempt's output is. False: the task is no more. Waits as `claim` does. */
+  seal(id: AttemptId, seal: AttemptSeal, signal: AbortSignal): Promise<boolean> {
+    return this.#ask(id, { $case: "seal", value: seal }, signal);
+  }
+
+  async #ask(id: AttemptId, body: ReportBody, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted();
-    const report = this.#report(id, { $case: "claim", value: { session: this.#session } });
+    const report = this.#report(id, body);
     const stale = this.#push(report);
     const stopped = Promise.withResolvers<never>();
     const onAbort = () => {
@@ -127,7 +136,7 @@ export class Reports implements Disposable {
     if (pending === undefined) return;
     this.#pending.delete(reportId);
     const { taskId, attempt, body } = pending.report;
-    if (body?.$case !== "claim") {
+    if (body?.$case === "exit" || body?.$case === "refusal") {
       this.#journal.delete(attemptKey({ taskId: taskId as TaskId, attempt }));
     }
     pending.resolve(stale);
@@ -137,6 +146,8 @@ export class Reports implements Disposable {
   drop(id: AttemptId): void {
     for (const [reportId, { report, resolve }] of this.#pending) {
       if (report.taskId !== id.taskId || report.attempt !== id.attempt) continue;
+      // What it wrote is still its output.
+      if (report.body?.$case === "seal") continue;
       this.#pending.delete(reportId);
       resolve(true);
     }

@@ -29,7 +29,8 @@ import {
 import type { FinalBody } from "../control/reports.ts";
 import type { Journal } from "../journal.ts";
 import { attemptKey, type AttemptId } from "./attempt.ts";
-import type { AttemptLog, LogStore } from "./logs.ts";
+import type { AttemptLog } from "./attemptlog.ts";
+import type { LogStore } from "./logs.ts";
 import type { Execution as ExecutionView, Phase } from "./schema.ts";
 import type { Staging } from "./staging.ts";
 
@@ -113,6 +114,7 @@ export class Execution {
   #startedAtMs: number | undefined;
   #endedAtMs: number | undefined;
   #end: End | undefined;
+  #silent = false;
   #changed = Promise.withResolvers<void>();
 
   constructor(id: AttemptId, spec: TaskSpec, agent: Agent, deps: ExecutionDeps) {
@@ -246,7 +248,10 @@ export class Execution {
       running.delete(attemptKey(this.id));
       return { left: "done" };
     }
-    const delivered = upstream.deliver(this.id, { $case: "exit", value: exitReport(end) });
+    const delivered = upstream.deliver(this.id, {
+      $case: "exit",
+      value: exitReport(end, this.#silent),
+    });
     // Only now, when the end is kept on disk.
     running.delete(attemptKey(this.id));
     await delivered;
@@ -463,6 +468,7 @@ export class Execution {
     const workDir = this.#workDir;
     try {
       await this.#deps.logs.end(log);
+      this.#silent = log.keptBytes === 0;
       await begun?.cleanup();
       if (workDir === "") return;
       if (this.spec.keep === true) {
@@ -474,7 +480,10 @@ export class Execution {
   }
 }
 
-function exitReport({ state, exit, failure, outputs = [], nodeFault }: End): AttemptExit {
+function exitReport(
+  { state, exit, failure, outputs = [], nodeFault }: End,
+  noOutput: boolean,
+): AttemptExit {
   return {
     state: taskStateToProto(state),
     exitCode: exit?.exitCode,
@@ -483,6 +492,7 @@ function exitReport({ state, exit, failure, outputs = [], nodeFault }: End): Att
     outputs,
     usage: exit?.usage,
     nodeFault,
+    noOutput,
   };
 }
 

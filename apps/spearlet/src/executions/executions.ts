@@ -10,12 +10,16 @@ import type { LogChunk } from "@spear/proto/gen/spear/common/v1/task.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { TaskId } from "@spear/shared/ids.ts";
 import { aborted } from "@spear/shared/lifecycle.ts";
+import type { OutputPiece } from "@spear/shared/output.ts";
 import type { AttemptJob } from "@spear/shared/queue.ts";
+import { readSealed } from "@spear/shared/sealed-output.ts";
+import type { StoreClient } from "@spear/shared/store/client.ts";
 import { runtimeOf, type Runtime } from "@spear/shared/task.ts";
 import type { Agent } from "../agents/agent.ts";
 import { attemptKey, type AttemptId } from "./attempt.ts";
 import { Execution, type ExecutionDeps, type LeftBehind, type Outcome } from "./execution.ts";
-import type { AttemptLog, LogQuery } from "./logs.ts";
+import type { LogQuery } from "./attemptlog.ts";
+import { findSealed } from "./sealer.ts";
 import type { Execution as ExecutionView } from "./schema.ts";
 
 /** Ended attempts that can still be asked about. */
@@ -32,6 +36,8 @@ export interface ExecutionsDeps extends ExecutionDeps {
   agents: Agents;
   /** True if an end of the attempt waits for SMS. */
   hasEnd: (id: AttemptId) => boolean;
+  /** Has the output that was sealed. */
+  store: StoreClient;
 }
 
 interface Held {
@@ -112,6 +118,7 @@ export class Executions {
         failure: { code: "node_restarted", message: "the node was started anew under it" },
         outputs: [],
         nodeFault: true,
+        noOutput: false,
       },
     });
   }
@@ -217,14 +224,18 @@ export class Executions {
     }
   }
 
+  /** The attempt whose output is meant: the one that is named, or the newest here. */
+  attemptOf(taskId: TaskId, attempt: number): AttemptId {
+    if (attempt > 0) return { taskId, attempt };
+    return this.#deps.logs.newest(taskId) ?? this.find(taskId).id;
+  }
+
   /**
-   * Output of an attempt. Throws `logs_unavailable` if the node has removed it,
-   * or never had the attempt.
+   * Output of an attempt, from this node's disk or from the store. Throws
+   * `logs_unavailable` if neither has it.
    */
   async *readLogs(id: AttemptId, query: LogQuery, signal: AbortSignal): AsyncGenerator<LogChunk> {
-    const log = await this.#logOf(id, query.follow, signal);
-    if (log === undefined) return;
-    for await (const { stream, data, offset } of log.read(query, signal)) {
+    for await (const { stream, data, offset } of await this.#outputOf(id, query, signal)) {
       yield {
         stream,
         data: Buffer.from(data.buffer, data.byteOffset, data.byteLength),
@@ -234,17 +245,22 @@ export class Executions {
     }
   }
 
-  /** The attempt's output; undefined if there is none yet. */
-  async #logOf(
+  async #outputOf(
     id: AttemptId,
-    follow: boolean,
+    query: LogQuery,
     signal: AbortSignal,
-  ): Promise<AttemptLog | undefined> {
-    const { logs } = this.#deps;
+  ): Promise<AsyncIterable<OutputPiece> | Iterable<OutputPiece>> {
+    const { logs, store } = this.#deps;
     const execution = this.#active.get(attemptKey(id))?.execution;
-    if (follow) await execution?.decided(signal);
+    if (query.follow) await execution?.decided(signal);
     const log = logs.find(id);
-    if (log !== undefined || execution !== undefined) return log;
-    throw new Fault("logs_unavailable", "the node does not have the output of this attempt");
+    if (log !== undefined) return log.read(query, signal);
+    // There is none yet.
+    if (execution !== undefined) return [];
+    const sealed = store.present ? await findSealed(store, id, signal) : [];
+    if (sealed.length === 0) {
+      throw new Fault("logs_unavailable", "the node does not have the output of this attempt");
+    }
+    return readSealed(sealed, query, (objectId, range) => store.read(objectId, range, signal));
   }
 }

@@ -35,7 +35,7 @@ export function taskService(
     readLogs: handlers.serverStream(
       ({ taskId, attempt, stream, follow, tailBytes }, { signal }) => {
         const query = { stream: parseStream(stream), follow, tailBytes };
-        const { id } = executions.find(parseId("task", taskId, "taskId"), attempt);
+        const id = executions.attemptOf(parseId("task", taskId, "taskId"), attempt);
         return executions.readLogs(id, query, signal);
       },
     ),

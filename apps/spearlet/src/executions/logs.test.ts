@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemIds } from "@spear/shared/ids.ts";
-import type { AttemptId } from "./attempt.ts";
-import { LogStore, parseStream, type AttemptLog, type LogQuery } from "./logs.ts";
+import { attemptKey, type AttemptId } from "./attempt.ts";
+import type { AttemptLog, LogQuery } from "./attemptlog.ts";
+import { LogStore, parseStream } from "./logs.ts";
 
 let root: string;
 const open = (limits = { attempts: 100, bytes: 2 ** 30 }) => LogStore.open(root, limits);
@@ -34,7 +35,9 @@ test("streams are kept apart, tails are counted from the end", async () => {
   await log.write("stdout", Buffer.from("two"));
   expect(await read(log, { stream: "stdout" })).toEqual({ text: "one\ntwo", offsets: [0] });
   expect(await read(log, { stream: "stderr", tailBytes: 2 })).toEqual({ text: "ad", offsets: [1] });
-  expect((await read(log, { tailBytes: 1 })).text).toBe("od");
+  // In the order in which it was written, from stream to stream.
+  expect((await read(log)).text).toBe("one\nbadtwo");
+  expect((await read(log, { tailBytes: 1 })).text).toBe("do");
   await store.end(log);
 });
 
@@ -84,6 +87,27 @@ describe("after a restart", () => {
     await interrupted.end();
   });
 
+  test("streams are still in order, also if a turn was cut off", async () => {
+    const id = newId();
+    const first = (await open()).create(id, 4096);
+    for (const [stream, text] of [
+      ["stdout", "a"],
+      ["stderr", "b"],
+      ["stdout", "c"],
+    ] as const) {
+      await first.write(stream, Buffer.from(text));
+    }
+    await first.end();
+    await appendFile(join(root, attemptKey(id), "order.0"), "cut");
+    const store = await open();
+    const log = store.resume(id, 4096);
+    await log.write("stderr", Buffer.from("d"));
+    await log.write("stdout", Buffer.from("e"));
+    expect((await read(log)).text).toBe("abcde");
+    await store.end(log);
+    expect((await read((await open()).find(id))).text).toBe("abcde");
+  });
+
   test("an attempt that had written nothing starts at the beginning", async () => {
     const store = await open();
     const log = store.resume(newId(), 4096);
@@ -109,6 +133,17 @@ test("the oldest output goes when there are too many attempts or too many bytes"
     expect((await readdir(dir)).length).toBe(2);
   }
   await rm(dir, { recursive: true });
+});
+
+test("who reads what is removed meanwhile is told so", async () => {
+  const store = await open();
+  const log = store.create(newId(), 4096);
+  await log.write("stdout", Buffer.from("a"));
+  await store.end(log);
+  const pieces = log.read({ follow: false }, new AbortController().signal);
+  await pieces.next();
+  await store.remove(log);
+  await expect(pieces.next()).rejects.toThrow("has removed the output");
 });
 
 test("a stream that there is not is an error that names the field", () => {

@@ -5,10 +5,10 @@
 import { Fault } from "@spear/shared/fault.ts";
 import { AgentFailure } from "../agents/agent.ts";
 import type { ModuleFile } from "../agents/wasm/source.ts";
-import type { StoreClient } from "../objects/client.ts";
+import type { StoreClient } from "@spear/shared/store/client.ts";
 import { DiskCache } from "../objects/disk-cache.ts";
 import { writeNew } from "../objects/file.ts";
-import { objectName } from "../objects/schema.ts";
+import { objectName } from "@spear/shared/store/schema.ts";
 import { nodeTrouble } from "./staging.ts";
 
 const digest = /^[0-9a-f]{64}$/;

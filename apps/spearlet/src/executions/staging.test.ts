@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { systemIds } from "@spear/shared/ids.ts";
 import { silentLog } from "@spear/shared/log.ts";
 import { AgentFailure } from "../agents/agent.ts";
-import { StoreClient } from "../objects/client.ts";
+import { StoreClient } from "@spear/shared/store/client.ts";
 import { NodeObjects } from "../objects/objects.ts";
 import { FakeStore, sha256 } from "../objects/testing.ts";
 import { ModuleCache } from "./modules.ts";

@@ -10,7 +10,7 @@ import type { OutputObject, TaskSpec } from "@spear/shared/task.ts";
 import { AgentFailure } from "../agents/agent.ts";
 import type { AttemptId } from "./attempt.ts";
 import type { NodeObjects } from "../objects/objects.ts";
-import { objectName } from "../objects/schema.ts";
+import { objectName } from "@spear/shared/store/schema.ts";
 
 type Input = NonNullable<TaskSpec["inputs"]>[number];
 type Output = NonNullable<TaskSpec["outputs"]>[number];

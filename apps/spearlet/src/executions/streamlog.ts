@@ -1,14 +1,11 @@
 /**
- * One output stream of an attempt, kept in files of limited size: the newest
+ * One stream of an attempt's output, or its order, kept in files of limited size: the newest
  * bytes stay, the oldest file goes, and offsets always count from the first byte
  * that was ever written. A file's name ends with the offset of its first byte.
  */
 import { mkdir, open, rm, type FileHandle } from "node:fs/promises";
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-
-export const logStreams = ["stdout", "stderr", "system"] as const;
-export type LogStream = (typeof logStreams)[number];
 
 interface Segment {
   start: number;
@@ -19,7 +16,7 @@ const largestSegmentBytes = 16 * 1024 * 1024;
 const readBytes = 256 * 1024;
 
 export class StreamLog {
-  readonly stream: LogStream;
+  readonly name: string;
   readonly #dir: string;
   readonly #maxBytes: number;
   readonly #segmentBytes: number;
@@ -27,22 +24,23 @@ export class StreamLog {
   #writer: FileHandle | undefined;
 
   /** `maxBytes`: at least this many of the newest bytes are kept, and a quarter more at most. */
-  constructor(dir: string, stream: LogStream, maxBytes: number) {
+  constructor(dir: string, name: string, maxBytes: number) {
     this.#dir = dir;
-    this.stream = stream;
+    this.name = name;
     this.#maxBytes = maxBytes;
     this.#segmentBytes = Math.min(Math.ceil(maxBytes / 4), largestSegmentBytes);
   }
 
-  /** What an earlier run wrote. */
-  static load(dir: string, stream: LogStream, maxBytes = Infinity): StreamLog {
-    const log = new StreamLog(dir, stream, maxBytes);
-    const prefix = `${stream}.`;
-    for (const name of readdirSync(dir)) {
-      if (!name.startsWith(prefix)) continue;
+  /** What an earlier run wrote, in whole units: one may have been cut off by its end. */
+  static load(dir: string, name: string, maxBytes = Infinity, unitBytes = 1): StreamLog {
+    const log = new StreamLog(dir, name, maxBytes);
+    const prefix = `${name}.`;
+    for (const file of readdirSync(dir)) {
+      if (!file.startsWith(prefix)) continue;
+      const { size } = statSync(join(dir, file));
       log.#segments.push({
-        start: Number(name.slice(prefix.length)),
-        size: statSync(join(dir, name)).size,
+        start: Number(file.slice(prefix.length)),
+        size: size - (size % unitBytes),
       });
     }
     log.#segments.sort((a, b) => a.start - b.start);
@@ -65,7 +63,7 @@ export class StreamLog {
   }
 
   #path({ start }: Segment): string {
-    return join(this.#dir, `${this.stream}.${start}`);
+    return join(this.#dir, `${this.name}.${start}`);
   }
 
   /** Appends; the caller writes one at a time. */
@@ -117,7 +115,9 @@ export class StreamLog {
    * The bytes at an offset, or at the oldest one kept if that is later; undefined
    * where there are none yet.
    */
-  async read(offset: number): Promise<{ offset: number; data: Uint8Array } | undefined> {
+  async read(
+    offset: number,
+  ): Promise<{ offset: number; data: Uint8Array<ArrayBuffer> } | undefined> {
     for (;;) {
       const segment = this.#segments.find(({ start, size }) => offset < start + size);
       if (segment === undefined) return undefined;
@@ -141,7 +141,7 @@ async function readAt(
   path: string,
   position: number,
   length: number,
-): Promise<Uint8Array | undefined> {
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
   let file: FileHandle;
   try {
     file = await open(path, "r");

@@ -13,7 +13,7 @@ import { blake3 } from "@napi-rs/blake-hash";
 import { constants, openSync, closeSync, readSync, fstatSync } from "node:fs";
 import { copyFile, open, rm, truncate, type FileHandle } from "node:fs/promises";
 import { Fault } from "@spear/shared/fault.ts";
-import type { ByteRange, ObjectInfo } from "./schema.ts";
+import type { ByteRange, ObjectInfo } from "@spear/shared/store/schema.ts";
 
 const blockBytes = 1 << 20;
 const hashBytes = 32;

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { Fault } from "@spear/shared/fault.ts";
 import { silentLog } from "@spear/shared/log.ts";
 import { until } from "../../../../tests/programs.ts";
-import { StoreClient } from "./client.ts";
+import { StoreClient } from "@spear/shared/store/client.ts";
 import { NodeObjects } from "./objects.ts";
-import { objectName, type RangeRequest } from "./schema.ts";
+import { objectName, type RangeRequest } from "@spear/shared/store/schema.ts";
 import { FakeStore } from "./testing.ts";
 
 const MIB = 2 ** 20;

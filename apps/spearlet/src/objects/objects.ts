@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { Fault } from "@spear/shared/fault.ts";
 import type { Log } from "@spear/shared/log.ts";
-import type { PutBody, StoreClient } from "./client.ts";
+import type { PutBody, StoreClient } from "@spear/shared/store/client.ts";
 import { DiskCache, type Lease } from "./disk-cache.ts";
 import { copyEntry, DamagedEntry, infoIn, readEntry, writeEntry } from "./entry.ts";
 import { writeNew } from "./file.ts";
@@ -18,8 +18,8 @@ import type {
   OpenObject,
   PutRequest,
   RangeRequest,
-} from "./schema.ts";
-import { textOf } from "./schema.ts";
+} from "@spear/shared/store/schema.ts";
+import { textOf } from "@spear/shared/store/schema.ts";
 
 /** An object may take this share of the cache; a larger one passes it by. */
 const largestShare = 1 / 4;

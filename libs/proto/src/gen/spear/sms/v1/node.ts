@@ -124,6 +124,12 @@ export interface AttemptReport {
     | //
     /** It runs, or has ended, and may have no record yet. */
     { $case: "adoption"; value: AttemptAdoption }
+    | //
+    /**
+     * Its output is in the Object Store. Comes at any time after its end; stale
+     * if the task is no more.
+     */
+    { $case: "seal"; value: AttemptSeal }
     | undefined;
 }
 
@@ -180,6 +186,26 @@ export interface AttemptExit {
     | undefined;
   /** The failure is the node's, not the command's: try again without counting it. */
   nodeFault: boolean;
+  /** It wrote nothing: there is no output, and none will be sealed. */
+  noOutput: boolean;
+}
+
+/** The output of an attempt was put into the Object Store. */
+export interface AttemptSeal {
+  /** Its streams, without those that are empty. */
+  streams: SealedStream[];
+}
+
+/** An object that holds a stream of output. */
+export interface SealedStream {
+  /** "stdout", "stderr", "system"; or "order", in which order they were written. */
+  stream: string;
+  /** The object. */
+  objectId: string;
+  /** Offset of its first byte in the stream: what came before was not kept. */
+  offset: number;
+  /** Size in bytes. */
+  sizeBytes: number;
 }
 
 /** The node can't run an attempt. */
@@ -1106,6 +1132,9 @@ export const AttemptReport: MessageFns<AttemptReport> = {
       case "adoption":
         AttemptAdoption.encode(message.body.value, writer.uint32(66).fork()).join();
         break;
+      case "seal":
+        AttemptSeal.encode(message.body.value, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1187,6 +1216,14 @@ export const AttemptReport: MessageFns<AttemptReport> = {
             message.body = { $case: "adoption", value: AttemptAdoption.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "seal", value: AttemptSeal.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1225,6 +1262,8 @@ export const AttemptReport: MessageFns<AttemptReport> = {
         ? { $case: "refusal", value: AttemptRefusal.fromJSON(object.refusal) }
         : isSet(object.adoption)
         ? { $case: "adoption", value: AttemptAdoption.fromJSON(object.adoption) }
+        : isSet(object.seal)
+        ? { $case: "seal", value: AttemptSeal.fromJSON(object.seal) }
         : undefined,
     };
   },
@@ -1251,6 +1290,8 @@ export const AttemptReport: MessageFns<AttemptReport> = {
       obj.refusal = AttemptRefusal.toJSON(message.body.value);
     } else if (message.body?.$case === "adoption") {
       obj.adoption = AttemptAdoption.toJSON(message.body.value);
+    } else if (message.body?.$case === "seal") {
+      obj.seal = AttemptSeal.toJSON(message.body.value);
     }
     return obj;
   },
@@ -1286,6 +1327,12 @@ export const AttemptReport: MessageFns<AttemptReport> = {
       case "adoption": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "adoption", value: AttemptAdoption.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "seal": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "seal", value: AttemptSeal.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1588,6 +1635,7 @@ function createBaseAttemptExit(): AttemptExit {
     outputs: [],
     usage: undefined,
     nodeFault: false,
+    noOutput: false,
   };
 }
 
@@ -1613,6 +1661,9 @@ export const AttemptExit: MessageFns<AttemptExit> = {
     }
     if (message.nodeFault !== false) {
       writer.uint32(56).bool(message.nodeFault);
+    }
+    if (message.noOutput !== false) {
+      writer.uint32(72).bool(message.noOutput);
     }
     return writer;
   },
@@ -1686,6 +1737,14 @@ export const AttemptExit: MessageFns<AttemptExit> = {
             message.nodeFault = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.noOutput = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1717,6 +1776,11 @@ export const AttemptExit: MessageFns<AttemptExit> = {
         : isSet(object.node_fault)
         ? globalThis.Boolean(object.node_fault)
         : false,
+      noOutput: isSet(object.noOutput)
+        ? globalThis.Boolean(object.noOutput)
+        : isSet(object.no_output)
+        ? globalThis.Boolean(object.no_output)
+        : false,
     };
   },
 
@@ -1743,6 +1807,9 @@ export const AttemptExit: MessageFns<AttemptExit> = {
     if (message.nodeFault !== false) {
       obj.nodeFault = message.nodeFault;
     }
+    if (message.noOutput !== false) {
+      obj.noOutput = message.noOutput;
+    }
     return obj;
   },
 
@@ -1760,6 +1827,203 @@ export const AttemptExit: MessageFns<AttemptExit> = {
     message.outputs = object.outputs?.map((e) => OutputObject.fromPartial(e)) || [];
     message.usage = (object.usage !== undefined && object.usage !== null) ? Usage.fromPartial(object.usage) : undefined;
     message.nodeFault = object.nodeFault ?? false;
+    message.noOutput = object.noOutput ?? false;
+    return message;
+  },
+};
+
+function createBaseAttemptSeal(): AttemptSeal {
+  return { streams: [] };
+}
+
+export const AttemptSeal: MessageFns<AttemptSeal> = {
+  encode(message: AttemptSeal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.streams) {
+      SealedStream.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AttemptSeal {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAttemptSeal();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.streams.push(SealedStream.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AttemptSeal {
+    return {
+      streams: globalThis.Array.isArray(object?.streams)
+        ? object.streams.map((e: any) => SealedStream.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: AttemptSeal): unknown {
+    const obj: any = {};
+    if (message.streams?.length) {
+      obj.streams = message.streams.map((e) => SealedStream.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AttemptSeal>, I>>(base?: I): AttemptSeal {
+    return AttemptSeal.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AttemptSeal>, I>>(object: I): AttemptSeal {
+    const message = createBaseAttemptSeal();
+    message.streams = object.streams?.map((e) => SealedStream.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSealedStream(): SealedStream {
+  return { stream: "", objectId: "", offset: 0, sizeBytes: 0 };
+}
+
+export const SealedStream: MessageFns<SealedStream> = {
+  encode(message: SealedStream, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.stream !== "") {
+      writer.uint32(10).string(message.stream);
+    }
+    if (message.objectId !== "") {
+      writer.uint32(18).string(message.objectId);
+    }
+    if (message.offset !== 0) {
+      writer.uint32(24).int64(message.offset);
+    }
+    if (message.sizeBytes !== 0) {
+      writer.uint32(32).int64(message.sizeBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SealedStream {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSealedStream();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.stream = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.objectId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.offset = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.sizeBytes = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SealedStream {
+    return {
+      stream: isSet(object.stream) ? globalThis.String(object.stream) : "",
+      objectId: isSet(object.objectId)
+        ? globalThis.String(object.objectId)
+        : isSet(object.object_id)
+        ? globalThis.String(object.object_id)
+        : "",
+      offset: isSet(object.offset) ? globalThis.Number(object.offset) : 0,
+      sizeBytes: isSet(object.sizeBytes)
+        ? globalThis.Number(object.sizeBytes)
+        : isSet(object.size_bytes)
+        ? globalThis.Number(object.size_bytes)
+        : 0,
+    };
+  },
+
+  toJSON(message: SealedStream): unknown {
+    const obj: any = {};
+    if (message.stream !== "") {
+      obj.stream = message.stream;
+    }
+    if (message.objectId !== "") {
+      obj.objectId = message.objectId;
+    }
+    if (message.offset !== 0) {
+      obj.offset = Math.round(message.offset);
+    }
+    if (message.sizeBytes !== 0) {
+      obj.sizeBytes = Math.round(message.sizeBytes);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SealedStream>, I>>(base?: I): SealedStream {
+    return SealedStream.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SealedStream>, I>>(object: I): SealedStream {
+    const message = createBaseSealedStream();
+    message.stream = object.stream ?? "";
+    message.objectId = object.objectId ?? "";
+    message.offset = object.offset ?? 0;
+    message.sizeBytes = object.sizeBytes ?? 0;
     return message;
   },
 };

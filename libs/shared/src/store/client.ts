@@ -1,11 +1,11 @@
 /**
- * The Object Store as this node reaches it: over HTTP, streaming in constant
+ * The Object Store as SMS and the nodes reach it: over HTTP, streaming in constant
  * memory, patient while the store is away for a moment. Everything fails with a
  * `Fault`; `unavailable` is the store's or the network's, never the task's.
  */
-import { systemClock } from "@spear/shared/clock.ts";
-import { Fault, type Problem } from "@spear/shared/fault.ts";
-import { parseId, timeOfId, type ObjectId } from "@spear/shared/ids.ts";
+import { systemClock } from "../clock.ts";
+import { Fault, type Problem } from "../fault.ts";
+import { parseId, timeOfId, type ObjectId } from "../ids.ts";
 import {
   textOf,
   type ByteRange,
@@ -130,6 +130,22 @@ export class StoreClient {
     await this.#call("DELETE", pathOf(target), undefined, signal);
   }
 
+  /** Up to 1,000 objects of a bucket behind a key, in the order of their keys. Throws as `delete`. */
+  async list(
+    bucket: string,
+    startAfter: string,
+    signal: AbortSignal,
+  ): Promise<Pick<ObjectInfo, "id" | "key">[]> {
+    const query = new URLSearchParams({ startAfter }).toString();
+    const answer = await this.#call(
+      "GET",
+      `/v1/buckets/${bucket}/objects?${query}`,
+      undefined,
+      signal,
+    );
+    return ((await answer.json()) as { objects: ObjectInfo[] }).objects;
+  }
+
   #call(method: string, path: string, body: object | undefined, signal: AbortSignal) {
     return this.#patiently(signal, async (url) => {
       const response = await fetch(url + path, {
@@ -140,7 +156,7 @@ export class StoreClient {
           : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
       });
       if (!response.ok) throw await faultOf(response);
-      await response.arrayBuffer();
+      return new Response(await response.arrayBuffer());
     });
   }
 

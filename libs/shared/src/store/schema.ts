@@ -1,5 +1,5 @@
-/** Objects as this node sees them. */
-import type { ObjectId } from "@spear/shared/ids.ts";
+/** Objects as a client of the store sees them. */
+import type { ObjectId } from "../ids.ts";
 
 export interface ObjectName {
   bucket: string;
