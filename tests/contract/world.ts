@@ -174,6 +174,21 @@ export class World implements AsyncDisposable {
     return json["id"] as string;
   }
 
+  /** Runs a task that asks its node for a value of its spec, and returns its id. */
+  async asks(): Promise<string> {
+    const ask = `await fetch("http://host/v1/config.get", {
+      unix: process.env.SPEAR_HOST_SOCKET, method: "POST", body: '{"name":"A"}',
+      headers: { authorization: "Bearer " + process.env.SPEAR_HOST_TOKEN } })`;
+    const id = await this.submit({
+      process: { command: [process.execPath, "-e", ask] },
+      env: { A: "b" },
+      hostcalls: ["config"],
+      resources: { memoryBytes: 0 },
+    });
+    await this.reaches(id, "succeeded");
+    return id;
+  }
+
   /** A node that exists on paper only; it offers no runtime, so that nothing is placed on it. */
   async paperNode(): Promise<string> {
     const { nodeId } = await this.unary("sms", "NodeService/Register", {

@@ -52,7 +52,8 @@ export class MemoryTasks implements RecordStore {
     return Promise.resolve(this.#submit(task, nowMs));
   }
 
-  #submit({ id, jobId, spec, idempotencyKey, nodeId }: NewTask, nowMs: number): Submitted {
+  #submit({ id, jobId, spec, idempotencyKey, nodeId, parent }: NewTask, nowMs: number): Submitted {
+    if (parent !== undefined) throw new TypeError("tasks of the simulation have no children");
     const state = this.#state;
     const exists = (known: TaskId): Submitted => ({
       created: false,

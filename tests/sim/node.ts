@@ -352,6 +352,7 @@ export class SimNode {
           usage: undefined,
           nodeFault,
           noOutput: true,
+          hostcalls: [],
         },
       },
     };

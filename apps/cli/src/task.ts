@@ -2,6 +2,7 @@
 import { runtimes, type Event, type Task } from "@spear/shared/task.ts";
 import { isTerminal, taskStates } from "@spear/shared/state.ts";
 import { Option, type Command } from "commander";
+import { addAudit } from "./audit.ts";
 import type { Page } from "./client.ts";
 import { showLogs } from "./logs.ts";
 import type { Column } from "./output.ts";
@@ -205,6 +206,7 @@ export function addTask(program: Command): void {
       await showLogs(sms, id, { ...options, follow: options.follow === true });
     });
   addWhy(task);
+  addAudit(task);
   task
     .command("events")
     .summary("show what happened to a task")

@@ -41,6 +41,7 @@ import { Preemptor } from "./scheduler/preemptor.ts";
 import { Reconciler } from "./scheduler/reconcile.ts";
 import { Scheduler } from "./scheduler/scheduler.ts";
 import { ClusterView } from "./scheduler/view.ts";
+import { Audits } from "./tasks/audits.ts";
 import { taskService } from "./tasks/grpc.ts";
 import { type TaskHttpDeps, taskRoutes } from "./tasks/http.ts";
 import { TaskLogs } from "./tasks/logs.ts";
@@ -173,6 +174,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
         log,
       }),
     );
+    const audits = new Audits({ redis, keys, tasks });
     const lease = { leaseMs: config.leaseMs, heartbeatMs: config.heartbeatMs };
     const nodes = new Nodes({
       records: nodeRecords,
@@ -232,7 +234,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     });
     const http = stack.use(
       startHttp(
-        smsHttp({ tasks, jobs, schedules, explainer, logs, events, nodes, log }, ready),
+        smsHttp({ tasks, jobs, schedules, explainer, logs, audits, events, nodes, log }, ready),
         config.httpListen,
         maxBodyBytes * 2,
       ),
@@ -245,8 +247,8 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     };
     const grpc = stack.use(
       await startGrpc(config.grpcListen, [
-        nodeService(handlers, { nodes, sessions, reports, seals, events, cluster, log }),
-        taskService(handlers, { tasks, explainer, logs, events }),
+        nodeService(handlers, { nodes, sessions, reports, seals, audits, events, cluster, log }),
+        taskService(handlers, { tasks, explainer, logs, audits, events }),
         jobService(handlers, { jobs, events }),
         scheduleService(handlers, { schedules, jobs }),
       ]),

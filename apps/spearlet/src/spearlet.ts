@@ -40,6 +40,8 @@ import { LogStore, parseStream } from "./executions/logs.ts";
 import { Sealer } from "./executions/sealer.ts";
 import { Staging } from "./executions/staging.ts";
 import { LocalSubmits } from "./executions/submit.ts";
+import { serveHost } from "./hostcalls/http.ts";
+import { Hosts } from "./hostcalls/hosts.ts";
 import { Journal } from "./journal.ts";
 import { StoreClient } from "@spear/shared/store/client.ts";
 import { NodeObjects } from "./objects/objects.ts";
@@ -128,6 +130,16 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     maxBytes: config.objectCacheBytes,
     log,
   });
+  const hosts = resources.use(
+    new Hosts({
+      nodeId,
+      dataDir,
+      smsAddress,
+      sources: { objects, store },
+      serve: serveHost,
+      log,
+    }),
+  );
   const modules = new ModuleCache(join(dataDir, "modules"), config.moduleCacheBytes, store);
   const fetchModule: FetchModule = (object, signal) => modules.fetch(object, signal);
   const made = [...new Set(config.runtimes)].map((runtime) =>
@@ -160,6 +172,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     store,
     staging: new Staging(objects),
     logs,
+    hosts,
     running,
     nodeId,
     workDir: join(dataDir, "work"),
@@ -183,6 +196,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   const onRegistered = async (response: RegisterResponse) => {
     node.onRegistered(response);
     const redisUrl = config.redisUrl ?? response.redisUrl;
+    hosts.cluster.connect({ redisUrl, queuePrefix: response.queuePrefix });
     await intake.connect({ nodeId, redisUrl, queuePrefix: response.queuePrefix });
   };
 
@@ -225,6 +239,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       running: () => executions.active(),
       reports,
       ownership,
+      hosts,
       onRegistered,
       cancel: (id) => executions.cancel(id),
       disown: (id) => executions.disown(id),

@@ -166,6 +166,8 @@ export class ScriptedSms implements AsyncDisposable {
         case "reports":
           this.#take(body.value.reports, down);
           break;
+        case "audit":
+          break;
         case "log":
           this.#replies.get(body.value.readId)?.(body.value);
           break;

@@ -27,6 +27,36 @@ export const storeConfig = Type.Object(
       minLength: 1,
       description: "Directory of the chunks. One Store at a time may use it.",
     }),
+    blobBackend: Type.String({
+      default: "disk",
+      pattern: "^(disk|s3)$",
+      description: "Where the bytes lie: disk, below dataDir, or s3, a bucket of any S3 service.",
+      errorMessage: "must be disk or s3",
+    }),
+    s3Endpoint: Type.Optional(
+      Type.String({
+        pattern: "^https?://[^\\s/]+/?$",
+        description: "Address of the S3 service, as https://host:port; Amazon's without it.",
+        errorMessage: "must look like https://host:port",
+      }),
+    ),
+    s3Region: Type.String({ default: "us-east-1", description: "Region of the S3 service." }),
+    s3Bucket: Type.Optional(Type.String({ description: "Bucket for the bytes; must exist." })),
+    s3Prefix: Type.String({
+      default: "",
+      pattern: "^([^\\s/][^\\s]*)?$",
+      description: "What all keys in that bucket start with. One Store at a time may use it.",
+    }),
+    s3AccessKeyId: Type.Optional(Type.String({ description: "Access key of the S3 service." })),
+    s3SecretAccessKey: Type.Optional(Type.String({ secret: true, description: "Its secret." })),
+    s3SecretFile: Type.Optional(Type.String({ description: "File that has the secret." })),
+    durable: Type.String({
+      default: "strict",
+      pattern: "^(strict|relaxed)$",
+      description:
+        "strict: a change is acknowledged when it is on this disk; relaxed: when Redis has it.",
+      errorMessage: "must be strict or relaxed",
+    }),
     logLevel: Type.String({
       default: "info",
       pattern: "^(fatal|error|warn|info|debug|trace|silent)$",

@@ -9,6 +9,7 @@ const config = Type.Object(
     runtimes: Type.Array(Type.String(), { default: ["process"] }),
     labels: Type.Record(Type.String(), Type.String(), { default: {} }),
     quiet: Type.Boolean({ default: false }),
+    key: Type.Optional(Type.String({ secret: true, description: "A key." })),
   },
   { additionalProperties: false },
 );
@@ -43,6 +44,12 @@ describe("a program's command line", () => {
     expect(() => parse("--slots")).toThrow("--slots");
     expect(() => parse("extra")).toThrow("extra");
     expect(() => parse("--config", "/does/not/exist.yaml")).toThrow("can't read /does/not/exist");
+  });
+
+  test("a secret comes from the environment only", () => {
+    expect(() => parse("--key", "x")).toThrow("unknown option '--key'");
+    expect(parseCommandLine(program, [], { SPEAR_SMS_KEY: "x" })).toMatchObject({ key: "x" });
+    expect(usageOf(program)).toMatch(/\(no flag\) +A key\. \[SPEAR_SMS_KEY\]/);
   });
 
   test("help comes from the schema", () => {

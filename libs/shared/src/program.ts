@@ -31,6 +31,9 @@ const aliases: Readonly<Record<string, string>> = { listen: "httpListen" };
 /** How long a stopped program may take to end by itself. */
 const lingerMs = 250;
 
+/** A setting that is no flag, marked `secret: true` in its schema. */
+const isSecret = (rule: unknown) => (rule as TSchema)["secret"] === true;
+
 const name = (property: string) => flagOf(property).slice("--".length);
 
 /**
@@ -42,7 +45,10 @@ export function parseCommandLine<S extends TObject>(
   argv: readonly string[],
   environment: Readonly<Record<string, string | undefined>>,
 ): Static<S> | undefined {
-  const properties = Object.entries(program.config.properties);
+  // Every process on the machine can read a command line: secrets come another way.
+  const properties = Object.entries(program.config.properties).filter(
+    ([, rule]) => !isSecret(rule),
+  );
   const byFlag = new Map(properties.map(([property]) => [name(property), property]));
   for (const [alias, property] of Object.entries(aliases)) byFlag.set(alias, property);
   const type = (property: string) =>
@@ -103,7 +109,11 @@ export function usageOf(program: Program<TObject>): string {
     const given = value === undefined || said === "{}" || said === "" ? "" : ` (default ${said})`;
     const aliased = Object.entries(aliases).find(([, target]) => target === property)?.[0];
     return {
-      flag: aliased === undefined ? flagOf(property) : `${flagOf(property)}, --${aliased}`,
+      flag: isSecret(rule)
+        ? "(no flag)"
+        : aliased === undefined
+          ? flagOf(property)
+          : `${flagOf(property)}, --${aliased}`,
       text: `${description ?? ""}${given}`.trim(),
       variable: environmentOf(program.name, property),
     };

@@ -6,6 +6,7 @@
 import { Type, type Static, type TSchema } from "@sinclair/typebox";
 import { check } from "./check.ts";
 import { Fault } from "./fault.ts";
+import { checkGrants } from "./grants.ts";
 import { taskStates } from "./state.ts";
 
 export const runtimes = ["process", "docker", "wasm", "mock"] as const;
@@ -260,7 +261,7 @@ export const TaskSpec = Type.Object(
     hostcalls: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 512 }), {
         maxItems: 256,
-        description: "Grants for hostcalls.",
+        description: "What the task may ask of its node, as object.read:corpus/*.",
       }),
     ),
     nodeId: Type.Optional(
@@ -375,6 +376,8 @@ export function checkTaskSpec(value: unknown, root = "spec"): TaskSpec {
       field: `${root}.process.command.0`,
     });
   }
+  checkGrants(spec.hostcalls ?? [], `${root}.hostcalls`);
+  if (spec.record === true) checkRecordable(spec, root);
   for (const list of ["inputs", "outputs"] as const) {
     const seen = new Set<string>();
     for (const [index, { path }] of (spec[list] ?? []).entries()) {
@@ -386,6 +389,21 @@ export function checkTaskSpec(value: unknown, root = "spec"): TaskSpec {
     }
   }
   return spec;
+}
+
+/** Throws `invalid_argument` for a task whose run can't be recorded. */
+function checkRecordable(spec: TaskSpec, root: string): void {
+  if (spec.wasm === undefined) {
+    throw new Fault("invalid_argument", `${root}.record: only a wasm task can be recorded`, {
+      field: `${root}.record`,
+    });
+  }
+  if (Object.keys(spec.secrets ?? {}).length > 0) {
+    throw new Fault("invalid_argument", `${root}.record: a recording would hold the secrets`, {
+      field: `${root}.record`,
+      help: `leave out ${root}.record or ${root}.secrets`,
+    });
+  }
 }
 
 export const Failure = Type.Object(
@@ -432,6 +450,9 @@ export const Task = Type.Object(
     outputs: Type.Array(OutputObject),
     usage: Type.Optional(Usage),
     failures: Type.Integer({ description: "Failed attempts counted against the retry policy." }),
+    parentId: Type.Optional(
+      Type.String({ description: "task_… that submitted it by a hostcall, if one did." }),
+    ),
   },
   { $id: "Task", description: "A task as it stands." },
 );

@@ -119,6 +119,10 @@ export const smsGrpc: Cases = {
     const { nodes } = await world.unary("sms", "TaskService/ExplainTask", { taskId: running });
     expect(nodes).toContainEqual(expect.objectContaining({ nodeId: node, chosen: true }));
   },
+  "TaskService/AuditTask": async ({ world }) => {
+    const audit = await world.unary("sms", "TaskService/AuditTask", { taskId: await world.asks() });
+    expect(audit).toMatchObject({ proposal: ["config:A"], attempts: [{ attempt: 1 }] });
+  },
   "TaskService/ReadLogs": async ({ world, finished }) => {
     const chunks = world.stream("sms", "TaskService/ReadLogs", { taskId: finished });
     expect(await output(chunks)).toBe("out\n");

@@ -54,6 +54,11 @@ export const smsRest: Cases = {
     const states = (events as Json[]).map(({ to }) => to).filter((to) => to !== "");
     expect(states).toEqual(["pending", "assigned", "running", "succeeded"]);
   },
+  "GET /v1/tasks/{id}/audit": async ({ world }) => {
+    const path = { id: await world.asks() };
+    const audit = await world.ok("sms", "GET /v1/tasks/{id}/audit", { path });
+    expect(audit).toMatchObject({ granted: ["config"], proposal: ["config:A"], missing: [] });
+  },
   "GET /v1/tasks/{id}/why": async ({ world, running, node }) => {
     const id = await world.submit({ mock: {}, constraints: ["label.zone == mars"] });
     const waits = await world.ok("sms", "GET /v1/tasks/{id}/why", { path: { id } });

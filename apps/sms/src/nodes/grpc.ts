@@ -2,6 +2,7 @@
 import { nodeStateFromProto } from "@spear/proto/enums.ts";
 import { NodeState as WireState } from "@spear/proto/gen/spear/common/v1/node.ts";
 import {
+  type AttemptAudit,
   type AttemptReport,
   NodeServiceService,
   type NodeServiceServer,
@@ -10,9 +11,10 @@ import {
 } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import type { CallContext, GrpcService, Handlers } from "@spear/shared/grpc/handlers.ts";
 import { Fault } from "@spear/shared/fault.ts";
-import { parseId } from "@spear/shared/ids.ts";
+import { parseId, type TaskId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { EventLog } from "../events/events.ts";
+import type { Audits } from "../tasks/audits.ts";
 import type { Reports } from "../tasks/reports.ts";
 import type { Seals } from "../tasks/seals.ts";
 import type { Nodes } from "./nodes.ts";
@@ -31,6 +33,7 @@ export interface NodeGrpcDeps {
   sessions: Sessions;
   reports: Reports;
   seals: Seals;
+  audits: Audits;
   events: EventLog;
   cluster: ClusterFacts;
   log: Log;
@@ -158,11 +161,23 @@ async function readAll(
       case "log":
         current.onLogReply(body.value);
         break;
+      case "audit":
+        void keepAudit(deps, body.value);
+        break;
       default:
         throw new Fault("invalid_argument", "a message of the session has no body", {
           field: "body",
         });
     }
+  }
+}
+
+/** What an attempt has asked so far; the whole comes with its exit, so a failure loses nothing. */
+async function keepAudit({ audits, log }: NodeGrpcDeps, audit: AttemptAudit): Promise<void> {
+  try {
+    await audits.write(parseId("task", audit.taskId, "taskId"), audit.attempt, audit.uses);
+  } catch (error) {
+    log.warn({ err: error, taskId: audit.taskId }, "keeping an audit failed");
   }
 }
 
@@ -177,6 +192,9 @@ async function takeReport(
   const { reportId, taskId, attempt } = report;
   while (!signal.aborted) {
     try {
+      if (report.body?.$case === "exit") {
+        await deps.audits.write(taskId as TaskId, attempt, report.body.value.hostcalls);
+      }
       const { stale } =
         report.body?.$case === "seal"
           ? await deps.seals.take(report)

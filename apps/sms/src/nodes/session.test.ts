@@ -157,6 +157,7 @@ class ScriptedNode implements AsyncDisposable {
         signal: "",
         failure: undefined,
         outputs: [],
+        hostcalls: [],
         usage: undefined,
         nodeFault: more.nodeFault ?? false,
         noOutput: false,

@@ -15,6 +15,9 @@
 --   ev why its room was asked back while it ran, as JSON (evicting.lua)
 --   lN where the output of attempt N is: see seals.ts
 --   p b place in its job and not yet released: see follow.lua
+--   pa parent   pt its attempt          ro topmost task        dc its descendants
+--   kj job whose keys and values it shares                     dt "1" if detached
+--   ch children that are cancelled with it, by a space
 -- A node's record: st state, inc incarnation, cc cm cs capacity (milli cpu, memory,
 -- slots), uc um us what is reserved of it, cx:NAME ux:NAME the same for extras,
 -- hf hu the task its room is held for and until when, ls la losses and the last one,

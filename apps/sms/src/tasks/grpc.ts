@@ -8,6 +8,7 @@ import { parseId } from "@spear/shared/ids.ts";
 import { type Event, runtimes } from "@spear/shared/task.ts";
 import type { EventLog } from "../events/events.ts";
 import type { Explainer } from "../scheduler/explain.ts";
+import type { Audits } from "./audits.ts";
 import type { TaskLogs } from "./logs.ts";
 import type { Tasks } from "./tasks.ts";
 import { eventToProto, specFromProto, taskToProto } from "./wire.ts";
@@ -16,6 +17,7 @@ export interface TaskGrpcDeps {
   tasks: Tasks;
   explainer: Explainer;
   logs: TaskLogs;
+  audits: Audits;
   events: EventLog;
 }
 
@@ -45,14 +47,19 @@ export function streamOf(value: string): string {
 
 export function taskService(
   handlers: Handlers,
-  { tasks, explainer, logs, events }: TaskGrpcDeps,
+  { tasks, explainer, logs, audits, events }: TaskGrpcDeps,
 ): GrpcService {
   const implementation: TaskServiceServer = {
-    submitTask: handlers.unary(async ({ spec, idempotencyKey }) =>
+    submitTask: handlers.unary(async ({ spec, idempotencyKey, parent }) =>
       taskToProto(
-        await tasks.submit(specFromProto(spec), idempotencyKey === "" ? undefined : idempotencyKey),
+        await tasks.submit(
+          specFromProto(spec),
+          idempotencyKey === "" ? undefined : idempotencyKey,
+          parent && { ...parent, taskId: parseId("task", parent.taskId, "parent.taskId") },
+        ),
       ),
     ),
+    auditTask: handlers.unary(({ taskId }) => audits.read(parseId("task", taskId, "taskId"))),
     submitTasks: handlers.unary(async ({ specs }) => ({
       taskIds: await tasks.submitMany(specs.map(specFromProto)),
     })),

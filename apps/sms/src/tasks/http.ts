@@ -3,10 +3,12 @@ import { Fault } from "@spear/shared/fault.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import { outputResponses } from "@spear/shared/http/openapi.ts";
 import type { Log } from "@spear/shared/log.ts";
+import { Audit, HostcallUse } from "@spear/shared/audit.ts";
 import { Explanation } from "@spear/shared/explanation.ts";
 import { Event, runtimes, Task, TaskSpec, TaskStateSchema } from "@spear/shared/task.ts";
 import { Elysia, t } from "elysia";
 import type { Explainer } from "../scheduler/explain.ts";
+import type { Audits } from "./audits.ts";
 import type { LogFrame, TaskLogs } from "./logs.ts";
 import { streamOf } from "./grpc.ts";
 import { maxBulk, type Tasks } from "./tasks.ts";
@@ -15,6 +17,7 @@ export interface TaskHttpDeps {
   tasks: Tasks;
   explainer: Explainer;
   logs: TaskLogs;
+  audits: Audits;
   log: Log;
 }
 
@@ -95,9 +98,9 @@ const taskId = t.Object({ id: t.String({ description: "task_…" }) });
 const flag = (description: string) =>
   t.Optional(t.Union([t.Literal("true"), t.Literal("false")], { description }));
 
-export function taskRoutes({ tasks, explainer, logs, log }: TaskHttpDeps) {
+export function taskRoutes({ tasks, explainer, logs, audits, log }: TaskHttpDeps) {
   return new Elysia()
-    .model({ TaskSpec, Task, Event, Explanation })
+    .model({ TaskSpec, Task, Event, Explanation, HostcallUse, Audit })
     .post(
       "/v1/tasks",
       async ({ body, set }) => {
@@ -216,6 +219,16 @@ export function taskRoutes({ tasks, explainer, logs, log }: TaskHttpDeps) {
       detail: {
         operationId: "explainTask",
         summary: "Why a task waits and what would place it now; for a placed one, why there.",
+        tags,
+      },
+    })
+    .get("/v1/tasks/:id/audit", ({ params }) => audits.read(parseId("task", params.id, "id")), {
+      params: taskId,
+      response: t.Ref(Audit),
+      detail: {
+        operationId: "auditTask",
+        summary:
+          "What a task asked of its nodes by hostcalls, and the smallest grants that would have done.",
         tags,
       },
     })

@@ -67,7 +67,7 @@ export class OutputRetention {
 
   async #page(signal: AbortSignal): Promise<{ id: ObjectId; key: string }[]> {
     try {
-      return await this.#store.list(outputBucket, this.#after, signal);
+      return (await this.#store.list(outputBucket, { startAfter: this.#after }, signal)).objects;
     } catch (error) {
       this.#dueMs = this.#clock.nowMs() + this.#roundMs;
       // Nothing was ever sealed.

@@ -75,7 +75,7 @@ export function priorityOf(spec: TaskSpec): number {
 }
 
 const fields = [
-  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb", "cs", "ev",
+  "s", "a", "n", "j", "sp", "nn", "r", "q", "ca", "aa", "sa", "fa", "x", "sg", "f", "u", "o", "fl", "cr", "cm", "nf", "nb", "cs", "ev", "pa",
 ] as const; // prettier-ignore
 export const recordFields: string[] = [...fields];
 
@@ -147,6 +147,7 @@ export function decodeRecord(
       ...optional("exitCode", number("x")),
       ...optional("signal", at("sg")),
       ...optional("failure", json<Failure>("f")),
+      ...optional("parentId", at("pa")),
       ...optional("usage", json<{ cpuMs: number; maxMemoryBytes: number }>("u")),
     },
   };
@@ -205,6 +206,14 @@ export function decodeHistory(
   return events.map((event) => ({ ...event, taskId: id, jobId })).toSorted((a, b) => a.seq - b.seq);
 }
 
+/** The attempt that submits a task by a hostcall. */
+export interface Parent {
+  taskId: TaskId;
+  attempt: number;
+  /** The child is not cancelled with it. */
+  detached: boolean;
+}
+
 /** What `submit` writes. */
 export interface NewTask {
   id: TaskId;
@@ -213,6 +222,7 @@ export interface NewTask {
   idempotencyKey: string | undefined;
   /** Node to try at once. */
   nodeId: NodeId | undefined;
+  parent?: Parent;
 }
 
 /** What `submit` did. */
@@ -229,7 +239,7 @@ export interface Submitted {
 }
 
 /** The task as its submit left it. */
-export function newTask(submitted: Submitted, spec: TaskSpec): Task {
+export function newTask(submitted: Submitted, spec: TaskSpec, parent?: Parent): Task {
   const { id, state, attempt, nodeId, seq, atMs } = submitted;
   return {
     id,
@@ -244,6 +254,7 @@ export function newTask(submitted: Submitted, spec: TaskSpec): Task {
     cancelRequested: false,
     outputs: [],
     failures: 0,
+    ...(parent === undefined ? {} : { parentId: parent.taskId }),
     ...(nodeId === undefined ? {} : { nodeId, assignedAtMs: atMs }),
   };
 }

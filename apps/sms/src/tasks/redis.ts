@@ -10,9 +10,12 @@ import { Script } from "@spear/shared/redis/script.ts";
 import { transitionsLua, type TaskState } from "@spear/shared/state.ts";
 import type { Event, Failure, OutputObject, TaskSpec } from "@spear/shared/task.ts";
 import { runtimeOf } from "@spear/shared/task.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import { hostcallLimits } from "@spear/shared/hostcalls.ts";
 import type { Redis } from "ioredis";
 import followLua from "../jobs/follow.lua" with { type: "text" };
 import cancelLua from "./cancel.lua" with { type: "text" };
+import childLua from "./child.lua" with { type: "text" };
 import cancellingLua from "./cancelling.lua" with { type: "text" };
 import commitLua from "./commit.lua" with { type: "text" };
 import commonLua from "./common.lua" with { type: "text" };
@@ -29,6 +32,7 @@ import {
   nameOf,
   needOf,
   type NewTask,
+  type Parent,
   type Submitted,
   rankOf,
   recordFields,
@@ -79,7 +83,13 @@ type SubmitAnswer = [
 ]; // prettier-ignore
 type ChangeAnswer = [code: string, attempt: number, nodeId: string, state: string];
 
-const submit = smsScript<(string | number)[]>("submit", 1, submitLua);
+const submit = smsScript<(string | number)[]>(
+  "submit",
+  1,
+  `local MOST_DESCENDANTS = ${hostcallLimits.descendants}`,
+  childLua,
+  submitLua,
+);
 const transition = smsScript<(string | number)[]>("transition", 1, transitionLua);
 const specs = new Script<string[]>("specs", 1, keysLua + specsLua);
 const commit = smsScript<[string]>("commit", 2, commitLua);
@@ -93,8 +103,12 @@ function latest(asked: readonly { nowMs: number }[]): number {
   return Math.max(...asked.map(({ nowMs }) => nowMs));
 }
 
-/** What submit.lua takes for a task. */
-function taskArguments(task: NewTask, nowMs: number): (string | number)[] {
+/** What submit.lua takes for a task, with what child.lua takes for one of a parent. */
+function taskArguments(
+  task: NewTask,
+  parent: readonly (string | number)[],
+  nowMs: number,
+): (string | number)[] {
   const { id, spec } = task;
   const need = needOf(spec);
   return [
@@ -112,6 +126,7 @@ function taskArguments(task: NewTask, nowMs: number): (string | number)[] {
     task.nodeId ?? "",
     task.idempotencyKey ?? "",
     heedOf(spec),
+    ...parent,
   ];
 }
 
@@ -158,7 +173,10 @@ export class TaskRecords implements RecordStore {
     this.#eventsKept = eventsKept;
   }
 
-  /** Creates a task; assigns it at once where `task.nodeId` has room. */
+  /**
+   * Creates a task; assigns it at once where `task.nodeId` has room. With a parent
+   * throws `stale_attempt` and `too_many_requests`.
+   */
   submit(task: NewTask, nowMs: number): Promise<Submitted> {
     return this.#submits.call({ task, nowMs });
   }
@@ -167,6 +185,7 @@ export class TaskRecords implements RecordStore {
     asked: readonly { task: NewTask; nowMs: number }[],
   ): Promise<Answer<Submitted>[]> {
     const nowMs = latest(asked);
+    const parents = await Promise.all(asked.map(({ task }) => this.#parentArguments(task.parent)));
     const answers = await submit.run(
       this.#redis,
       [this.#keys.seq],
@@ -174,7 +193,7 @@ export class TaskRecords implements RecordStore {
         nowMs,
         this.#eventsKept,
         idempotencyMs,
-        ...asked.flatMap(({ task }) => taskArguments(task, nowMs)),
+        ...asked.flatMap(({ task }, index) => taskArguments(task, parents[index] ?? [], nowMs)),
       ],
     );
     return asked.map((_, index) => {
@@ -183,6 +202,11 @@ export class TaskRecords implements RecordStore {
         index * 6 + 6,
       ) as SubmitAnswer;
       if (code === "error") return new Error(id);
+      if (code === "stale") return new Fault("stale_attempt", "the attempt that submits is over");
+      if (code === "full") {
+        const most = hostcallLimits.descendants;
+        return new Fault("too_many_requests", `a task has at most ${most} children and theirs`);
+      }
       return {
         created: code === "created",
         id: id as TaskId,
@@ -193,6 +217,15 @@ export class TaskRecords implements RecordStore {
         atMs: nowMs,
       };
     });
+  }
+
+  /** What child.lua is told of a task's parent; blanks if it has none. */
+  async #parentArguments(parent: Parent | undefined): Promise<(string | number)[]> {
+    if (parent === undefined) return ["", "", "", "", ""];
+    const { taskId, attempt, detached } = parent;
+    // These never change, so that reading them before is as good.
+    const [root, keysOf, jobId] = await this.#redis.hmget(this.#keys.task(taskId), "ro", "kj", "j");
+    return [taskId, attempt, root ?? taskId, keysOf ?? jobId ?? "", detached ? "1" : "0"];
   }
 
   transition(change: Transition, nowMs: number): Promise<Outcome> {

@@ -4,8 +4,8 @@
 -- ARGV: 1 now, 2 events kept, 3 idempotency retention in ms, then for each task:
 --   +0 id, +1 job, +2 spec, +3 name, +4 runtime, +5 class, +6 rank, +7 milli cpu, +8 memory,
 --   +9 extras, +10 not before, +11 node proposed or "", +12 idempotency key or "",
---   +13 heeds its job, "", "s" or "a"
--- Returns for each task "created"|"exists"|"error", id or what went wrong, state, attempt,
+--   +13 heeds its job, "", "s" or "a", +14…18 see child.lua
+-- Returns for each task "created"|"exists"|"stale"|"full"|"error", id or what went wrong, state, attempt,
 --   node, seq
 local function submit(at)
   local id, job, class, rank = ARGV[at], ARGV[at + 1], ARGV[at + 5], ARGV[at + 6]
@@ -13,6 +13,8 @@ local function submit(at)
   local not_before, node = tonumber(ARGV[at + 10]), ARGV[at + 11]
   local idempotency, heeds = ARGV[at + 12], ARGV[at + 13]
 
+  local refused, fields = admit_child(at)
+  if refused then return refused, '', '', 0, '', 0 end
   if idempotency ~= '' then
     local known = redis.call('GET', idempotency_key(idempotency))
     if known then return 'exists', known, '', 0, '', 0 end
@@ -27,6 +29,8 @@ local function submit(at)
   local function put(name, value)
     set[#set + 1], set[#set + 2] = name, value
   end
+
+  for index = 1, #fields do set[#set + 1] = fields[index] end
 
   local state, attempt = 'pending', 0
   -- Nobody of the same class may be passed.
@@ -54,7 +58,7 @@ local function submit(at)
 end
 
 local answers = {}
-for at = 4, #ARGV, 14 do
+for at = 4, #ARGV, 19 do
   local ok, code, id, state, attempt, node, seq = pcall(submit, at)
   if not ok then code, id, state, attempt, node, seq = 'error', trouble(code), '', 0, '', 0 end
   local count = #answers

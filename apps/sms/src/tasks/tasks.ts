@@ -11,7 +11,7 @@ import { checkTaskSpec, type Event, type Task, type TaskSpec } from "@spear/shar
 import type { Dispatch } from "../scheduler/dispatch.ts";
 import { demandOf } from "../scheduler/place.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
-import { newTask, type Submitted } from "./record.ts";
+import { newTask, type Parent, type Submitted } from "./record.ts";
 import type { RecordStore } from "./store.ts";
 
 export interface TaskFilter {
@@ -52,12 +52,15 @@ export class Tasks {
     this.#ids = deps.ids;
   }
 
-  /** Accepts a task. Throws `invalid_argument` and stores nothing, or `unavailable`. */
-  async submit(value: unknown, idempotencyKey: string | undefined): Promise<Task> {
+  /**
+   * Accepts a task. Throws `invalid_argument` and stores nothing, or `unavailable`;
+   * with a parent also `stale_attempt` and `too_many_requests`.
+   */
+  async submit(value: unknown, idempotencyKey: string | undefined, parent?: Parent): Promise<Task> {
     const spec = this.check(value, "spec");
-    const submitted = await this.#accept(spec, idempotencyKey);
+    const submitted = await this.#accept(spec, idempotencyKey, parent);
     if (!submitted.created) return this.get(submitted.id);
-    return newTask(submitted, spec);
+    return newTask(submitted, spec, parent);
   }
 
   /** Checks a spec whole, conditions included. */
@@ -68,7 +71,11 @@ export class Tasks {
   }
 
   /** Writes the record, placed where there is room, and sends it on its way. */
-  async #accept(spec: TaskSpec, idempotencyKey: string | undefined): Promise<Submitted> {
+  async #accept(
+    spec: TaskSpec,
+    idempotencyKey: string | undefined,
+    parent?: Parent,
+  ): Promise<Submitted> {
     if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,256}$/.test(idempotencyKey)) {
       throw new Fault("invalid_argument", "idempotencyKey: must be 1–256 printable characters", {
         field: "idempotencyKey",
@@ -79,7 +86,14 @@ export class Tasks {
       spec.delayMs === undefined || spec.delayMs === 0 ? this.#scheduler.propose(spec) : undefined;
     try {
       const submitted = await this.#records.submit(
-        { id, jobId: jobOfOne(id), spec, idempotencyKey, nodeId },
+        {
+          id,
+          jobId: jobOfOne(id),
+          spec,
+          idempotencyKey,
+          nodeId,
+          ...(parent === undefined ? {} : { parent }),
+        },
         this.#clock.nowMs(),
       );
       if (submitted.nodeId !== undefined) {

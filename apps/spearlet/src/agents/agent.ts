@@ -4,12 +4,23 @@
  * The Task Controller owns the order, the timeout and the work directory; an
  * agent only knows how to run one attempt and how to leave nothing of it (T6).
  */
+import type { HostcallName } from "@spear/shared/hostcalls.ts";
 import type { TaskId } from "@spear/shared/ids.ts";
 import type { Failure, Runtime, TaskSpec, Usage } from "@spear/shared/task.ts";
 
 /** Where output goes. Writes apply backpressure: await each before the next. */
 export interface OutputSink {
   write(stream: "stdout" | "stderr" | "system", bytes: Uint8Array): Promise<void>;
+}
+
+/** What an attempt may ask of its node; see hostcalls/host.ts. */
+export interface Host {
+  /** Makes a call. Rejects with a `Fault`. */
+  call(
+    name: HostcallName,
+    params: unknown,
+    body?: Uint8Array,
+  ): Promise<{ result: object; body?: Uint8Array | AsyncIterable<Uint8Array> }>;
 }
 
 /** Everything an agent gets to know of an attempt. */
@@ -28,6 +39,8 @@ export interface AttemptContext {
   /** Bytes for standard input; then end of file. */
   readonly stdin: Uint8Array;
   readonly output: OutputSink;
+  /** The hostcalls of a command that has no socket of its own; absent: none are granted. */
+  readonly host?: Host;
   /** Limits with defaults filled in. */
   readonly limits: { cpu: number; memoryBytes: number; pids: number | undefined };
   /**

@@ -24,6 +24,7 @@ import type { Moment } from "@spear/shared/lease.ts";
 import type { NodeUsage } from "@spear/shared/node.ts";
 import { attemptKey, attemptOf, type AttemptId } from "../executions/attempt.ts";
 import type { Ownership } from "./ownership.ts";
+import type { Hosts } from "../hostcalls/hosts.ts";
 import type { Reports } from "./reports.ts";
 
 export interface LinkOptions {
@@ -38,6 +39,7 @@ export interface LinkOptions {
   running: () => AttemptId[];
   reports: Reports;
   ownership: Ownership;
+  hosts: Pick<Hosts, "attach" | "detach">;
   /** Connects to what the answer names. */
   onRegistered: (response: RegisterResponse) => Promise<void>;
   /** Ends an attempt, to be reported as cancelled. */
@@ -154,7 +156,8 @@ export class Link implements AsyncDisposable {
   }
 
   async #session(signal: AbortSignal, onWelcome: () => void): Promise<void> {
-    const { describe, incarnation, running, reports, ownership, log, smsAddress } = this.#options;
+    const { describe, incarnation, running, reports, ownership, hosts, log, smsAddress } =
+      this.#options;
     const over = new AbortController();
     const stream = this.#client.session(new Metadata());
     const send = (body: NonNullable<SessionRequest["body"]>) => stream.write({ body });
@@ -204,6 +207,7 @@ export class Link implements AsyncDisposable {
             heartbeat = setInterval(beat, body.value.heartbeatMs);
             beat();
             reports.attach((report) => outgoing.add(report));
+            hosts.attach((value) => send({ $case: "audit", value }));
             break;
           case "renewed":
             renewed(body.value.leaseMs);
@@ -228,6 +232,7 @@ export class Link implements AsyncDisposable {
       clearTimeout(silence);
       clearInterval(heartbeat);
       reports.detach();
+      hosts.detach();
       over.abort();
     }
   }

@@ -8,6 +8,7 @@ import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { taskStateToProto } from "@spear/proto/enums.ts";
 import type { AttemptExit } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import type { HostcallUse } from "@spear/shared/audit.ts";
 import { systemClock } from "@spear/shared/clock.ts";
 import type { NodeId } from "@spear/shared/ids.ts";
 import { aborted } from "@spear/shared/lifecycle.ts";
@@ -27,6 +28,7 @@ import {
   type RunningAttempt,
 } from "../agents/agent.ts";
 import type { FinalBody } from "../control/reports.ts";
+import type { Hosts, OpenHost } from "../hostcalls/hosts.ts";
 import type { Journal } from "../journal.ts";
 import { attemptKey, type AttemptId } from "./attempt.ts";
 import type { AttemptLog } from "./attemptlog.ts";
@@ -62,6 +64,7 @@ export interface ExecutionDeps {
   upstream: Upstream;
   staging: Staging;
   logs: LogStore;
+  hosts: Pick<Hosts, "open">;
   running: Journal<LeftBehind>;
   nodeId: NodeId;
   /** Parent of the work directories. */
@@ -109,6 +112,7 @@ export class Execution {
   readonly #stopping = new AbortController();
   #reason: StopReason | undefined;
   #running: RunningAttempt | undefined;
+  #host: OpenHost | undefined;
   #adopted: { log: AttemptLog; begun: Begun } | undefined;
   #phase: Phase = "claiming";
   #startedAtMs: number | undefined;
@@ -179,6 +183,8 @@ export class Execution {
     // Whether SMS granted the claim decides if there is an end to report.
     if (this.#phase === "claiming" && reason === "cancelled") return;
     this.#stopping.abort(new Error(reason));
+    // Before its command has gone: it does not count any more.
+    if (reason === "disowned") void this.#host?.[Symbol.asyncDispose]();
     if (this.#running === undefined) return;
     if (this.#phase === "running") this.#enter("stopping");
     this.#running.stop(this.#graceMs()).catch((error: unknown) => {
@@ -227,6 +233,9 @@ export class Execution {
       await this.#deps.logs.end(log);
       return false;
     }
+    await this.#openHost(log).catch((error: unknown) => {
+      this.#deps.log.warn({ err: error, ...this.id }, "an adopted attempt has no hostcalls");
+    });
     this.#startedAtMs = startedAtMs;
     this.#adopted = { log, begun: { running, cleanup: () => this.#agent.reap(handle) } };
     return true;
@@ -250,7 +259,7 @@ export class Execution {
     }
     const delivered = upstream.deliver(this.id, {
       $case: "exit",
-      value: exitReport(end, this.#silent),
+      value: exitReport(end, this.#silent, this.#host?.session.uses() ?? []),
     });
     // Only now, when the end is kept on disk.
     running.delete(attemptKey(this.id));
@@ -273,7 +282,9 @@ export class Execution {
     let begun: Begun | undefined;
     try {
       begun = await begin();
-      return await this.#judge(await this.#follow(begun.running));
+      const exit = await this.#follow(begun.running);
+      await this.#host?.[Symbol.asyncDispose]();
+      return await this.#judge(exit);
     } catch (error) {
       return this.#failed(error);
     } finally {
@@ -285,6 +296,7 @@ export class Execution {
   async #begin(log: AttemptLog): Promise<Begun> {
     const workDir = this.#workDir;
     if (workDir !== "") await mkdir(workDir, { recursive: true, mode: 0o700 });
+    await this.#openHost(log);
     const prepared = await this.#prepare(this.#context(log));
     const cleanup = () => prepared.cleanup();
     try {
@@ -297,6 +309,13 @@ export class Execution {
       await cleanup();
       throw error;
     }
+  }
+
+  /** Opens what the spec grants: a pipe for a guest, a socket for others. */
+  async #openHost(log: AttemptLog): Promise<void> {
+    const dir = this.#agent.runtime === "wasm" ? undefined : this.#workDir;
+    if (dir === "") return;
+    this.#host = await this.#deps.hosts.open(this.id, this.spec, log, dir);
   }
 
   /** Lets a later run find the attempt. */
@@ -330,9 +349,11 @@ export class Execution {
         SPEAR_TASK_ID: this.id.taskId,
         SPEAR_ATTEMPT: String(this.id.attempt),
         SPEAR_NODE_ID: this.#deps.nodeId,
+        ...this.#host?.env,
       },
       stdin: Buffer.from(spec.stdin ?? "", "base64"),
       output,
+      ...(this.#host === undefined ? {} : { host: this.#host.session }),
       limits: {
         cpu: spec.resources?.cpu ?? specDefaults.cpu,
         memoryBytes: spec.resources?.memoryBytes ?? specDefaults.memoryBytes,
@@ -467,6 +488,7 @@ export class Execution {
   async #cleanUp(begun: Begun | undefined, log: AttemptLog): Promise<void> {
     const workDir = this.#workDir;
     try {
+      await this.#host?.[Symbol.asyncDispose]();
       await this.#deps.logs.end(log);
       this.#silent = log.keptBytes === 0;
       await begun?.cleanup();
@@ -483,6 +505,7 @@ export class Execution {
 function exitReport(
   { state, exit, failure, outputs = [], nodeFault }: End,
   noOutput: boolean,
+  hostcalls: HostcallUse[],
 ): AttemptExit {
   return {
     state: taskStateToProto(state),
@@ -493,6 +516,7 @@ function exitReport(
     usage: exit?.usage,
     nodeFault,
     noOutput,
+    hostcalls,
   };
 }
 

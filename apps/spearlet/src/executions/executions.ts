@@ -119,6 +119,7 @@ export class Executions {
         outputs: [],
         nodeFault: true,
         noOutput: false,
+        hostcalls: [],
       },
     });
   }

@@ -33,7 +33,7 @@ export async function replay(scripts: StoreScripts, record: JournalRecord): Prom
       await scripts.replay(bucketScripts.rules, [], generation, ["bucket", "rules"].map(value));
       return;
     case "put":
-      await scripts.replay(objectScripts.commit, [names()], generation, [
+      await scripts.replay(objectScripts.commit, [names(), names()], generation, [
         ...["bucket", "key", "id", "record", "locations", "now"].map(value),
         ...unconditional,
       ]);

@@ -1,8 +1,9 @@
 /**
  * The compactor: a segment of which less than half is in use is copied to the
  * current one, chunk by chunk, each moved by a script that looks whether it
- * still lies where it did. An empty segment goes a while later, when nobody
- * that looked a chunk up before can still be on the way to it.
+ * still lies where it did; many short ones are put together. An empty segment
+ * goes a while later, when nobody that looked a chunk up before can still be on
+ * the way to it.
  */
 import type { Clock } from "@spear/shared/clock.ts";
 import type { Log } from "@spear/shared/log.ts";
@@ -16,6 +17,11 @@ import moveLua from "./move.lua" with { type: "text" };
 
 /** How long an empty segment is kept for readers on the way, in milliseconds. */
 const emptyKeptMs = 30_000;
+/** So many short segments are put together, and no fewer. */
+const fewestMerged = 16;
+const mostMerged = 64;
+/** Entries of a segment that are moved at once, so that they share a write. */
+const movedAtOnce = 64;
 
 const dropScript = changeScript("drop", 0, dropLua);
 export const moveScript = changeScript("move", 0, moveLua);
@@ -48,6 +54,7 @@ export class Compactor {
       const stop = AbortSignal.any([signal, lost]);
       const { redis, keys } = this.#scripts;
       let removed = 0;
+      const short: number[] = [];
       for (const { segment, bytes } of await this.#segments.sealed()) {
         if (stop.aborted) break;
         const used = Number(
@@ -55,7 +62,12 @@ export class Compactor {
         );
         if (used > 0) {
           if (used * 2 < bytes) await this.#empty(segment, fence, stop);
+          else if (bytes < this.#segments.mergeBelowBytes) short.push(segment);
         } else if (await this.#drop(segment, fence)) removed++;
+      }
+      if (short.length >= fewestMerged) {
+        const merged = short.slice(0, mostMerged);
+        await Promise.all(merged.map((segment) => this.#empty(segment, fence, stop)));
       }
       return removed;
     });
@@ -63,16 +75,24 @@ export class Compactor {
 
   async #empty(segment: number, fence: number, signal: AbortSignal): Promise<void> {
     const { redis, keys } = this.#scripts;
+    let moving: Promise<boolean>[] = [];
+    const settled = async () => {
+      const moved = await Promise.all(moving);
+      moving = [];
+      return moved.every(Boolean);
+    };
     for await (const entry of this.#segments.entries(segment)) {
-      if (signal.aborted) return;
+      if (signal.aborted) break;
       const known = await this.#scripts.call(redis.hgetBuffer(keys.chunks, entry.hash));
       if (known === null || !known.subarray(4).equals(entry.location)) continue;
       if (!entry.intact) {
         this.#log.error({ segment, chunk: entry.hash.toString("hex") }, "a chunk is damaged");
         continue;
       }
-      if (!(await this.#move(entry, entry.data, fence))) return;
+      moving.push(this.#move(entry, entry.data, fence));
+      if (moving.length >= movedAtOnce && !(await settled())) return;
     }
+    await settled();
   }
 
   /** False if this holder's turn is over. */

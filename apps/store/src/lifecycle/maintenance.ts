@@ -9,8 +9,7 @@ import { connectRedis, redisFault } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
 import { Chunks } from "../chunks/chunks.ts";
 import { Hashing } from "../chunks/hashing.ts";
-import { DiskBlobs } from "../chunks/disk.ts";
-import { Segments } from "../chunks/segments.ts";
+import { openBackend } from "../chunks/backend.ts";
 import { Space } from "../chunks/space.ts";
 import type { StoreConfig } from "../config.ts";
 import { beginEpoch } from "../epoch.ts";
@@ -34,9 +33,10 @@ async function openParts(config: StoreConfig, takesOver: boolean, log: Log) {
   const space = new Space(dataDir, 0);
   // A Store that runs on the same data can change nothing any more once another has taken over.
   const epoch = takesOver ? await beginEpoch(redis, keys, dataDir) : 0;
-  const blobs = stack.use(await DiskBlobs.open(dataDir, space, takesOver));
-  const segments = stack.use(await Segments.open(dataDir, space, config.segmentBytes));
   const scripts = new StoreScripts(redis, keys, epoch);
+  const { blobs, segments } = stack.use(
+    await openBackend(config, dataDir, space, scripts, takesOver),
+  );
   const resources = stack.move();
   return {
     dataDir,

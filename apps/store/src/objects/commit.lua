@@ -2,15 +2,18 @@
 -- record, the name, the generation and the event; all or nothing.
 -- Doing it again for the same id changes nothing and answers the same.
 --
--- KEYS: the store's; 14 names of the bucket
+-- KEYS: the store's; 14 names of the bucket, 15 record of the task that puts, or 14 again
 -- ARGV: 1 guard  2 bucket  3 key  4 id  5 record with no name  6 locations of its chunks
 --       7 now (ms)  8 if_match  9 if_absent ("1" or "")  10 if_generation
+--       11 attempt that puts, which must be the task's current one and run (T3); or ""
 -- Returns: {"ok", generation, surplus…} where surplus are the indexes of chunks
---          that were stored already; or {"bucket_not_found"}; or {"precondition", what}, {"quota", which}.
+--          that were stored already; or {"bucket_not_found"}; or {"precondition", what}, {"quota", which};
+--          or {"stale_attempt"}.
 local names, bucket, key, id, now = KEYS[14], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
 
 local entry = redis.call("HGET", buckets, bucket)
 if not entry then return { "bucket_not_found" } end
+if live and ARGV[11] ~= "" and not attempt_runs(KEYS[15], ARGV[11]) then return { "stale_attempt" } end
 local member, current, current_generation = lookup(names, key)
 local stored = redis.call("HGET", objects, id)
 if stored and live then return { "ok", current == id and current_generation or 0 } end

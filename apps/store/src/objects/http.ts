@@ -60,6 +60,17 @@ function writeCondition(headers: Headers): WriteCondition {
     ifMatch: ifMatch?.trim().replace(/^"(.*)"$/, "$1"),
     ifAbsent: ifNoneMatch !== null,
     ifGeneration: generation === null ? undefined : Number(generation),
+    attempt: attemptOf(headers.get("x-spear-attempt")),
+  };
+}
+
+/** `task_…/3`: the attempt on whose behalf something is put. */
+function attemptOf(text: string | null): WriteCondition["attempt"] {
+  if (text === null) return undefined;
+  const [, taskId, attempt] = /^([^/]*)\/(\d{1,9})$/.exec(text) ?? [];
+  return {
+    taskId: parseId("task", taskId, "x-spear-attempt"),
+    attempt: Number(attempt),
   };
 }
 
@@ -213,7 +224,8 @@ export function objectRoutes(objects: Objects, log: Log) {
             "The body is the object's bytes. It becomes visible whole or not at all. " +
             "Headers: content-type, cache-control, content-disposition, content-encoding, " +
             "content-language, expires, x-spear-sha256, x-spear-meta-*, if-match, " +
-            "if-none-match: *, x-spear-if-generation.",
+            "if-none-match: *, x-spear-if-generation, x-spear-attempt: task_…/N (it must be " +
+            "the task's current attempt and run).",
           tags,
           requestBody: { required: true, content: bytes },
           responses: { 200: json("Object", "The object as it was stored.") },

@@ -27,6 +27,7 @@ const refusals: ReadonlySet<FaultCode> = new Set([
   "precondition_failed",
   "bucket_not_found",
   "quota_exceeded",
+  "stale_attempt",
 ]);
 
 export interface PutRequest extends ObjectName, GivenAttributes {
@@ -132,7 +133,7 @@ export class Objects {
   /**
    * Stores an object whole, or leaves nothing. Errors: `invalid_argument`,
    * `bucket_not_found`, `checksum_mismatch`, `precondition_failed`,
-   * `payload_too_large`, `store_full`, `quota_exceeded`, and what the body throws.
+   * `payload_too_large`, `store_full`, `quota_exceeded`, `stale_attempt`, and what the body throws.
    */
   async put(request: PutRequest, body: Body, signal: AbortSignal): Promise<StoredObject> {
     checkBucketName(request.bucket);

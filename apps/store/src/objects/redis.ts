@@ -6,6 +6,8 @@
 import type { ObjectId } from "@spear/shared/ids.ts";
 import type { Chunk, PlacedChunk } from "../chunks/chunk.ts";
 import type { Attributes } from "./attributes.ts";
+import { Fault } from "@spear/shared/fault.ts";
+import currentAttemptLua from "@spear/shared/redis/current.lua" with { type: "text" };
 import commitLua from "./commit.lua" with { type: "text" };
 import copyLua from "./copy.lua" with { type: "text" };
 import deleteLua from "./delete.lua" with { type: "text" };
@@ -24,12 +26,12 @@ import {
 } from "./scripts.ts";
 
 export const objectScripts = {
-  commit: changeScript("commit", 1, commitLua),
+  commit: changeScript("commit", 2, currentAttemptLua + commitLua),
   copy: changeScript("copy", 2, copyLua),
   delete: changeScript("delete", 1, deleteLua),
   list: readScript("list", 1, listLua),
 };
-const commits = batchScript("commit", "change", commitLua);
+const commits = batchScript("commit", "change", currentAttemptLua + commitLua);
 const heads = batchScript("head", "read", headLua);
 
 export interface FoundObject {
@@ -68,7 +70,7 @@ export class ObjectIndex {
   /**
    * Makes a put visible. Returns the generation and the chunks that were stored
    * already, which the caller removes. Errors: `bucket_not_found`,
-   * `precondition_failed`; `unavailable` leaves open whether it happened.
+   * `precondition_failed`, `stale_attempt`; `unavailable` leaves open whether it happened.
    */
   async commit(
     name: ObjectName,
@@ -78,6 +80,7 @@ export class ObjectIndex {
     condition: WriteCondition,
     nowMs: number,
   ): Promise<{ generation: number; surplus: PlacedChunk[] }> {
+    const { attempt } = condition;
     const bytes = encodeRecord({
       ...record,
       names: 0,
@@ -87,7 +90,7 @@ export class ObjectIndex {
       key: "",
       chunks,
     });
-    const { status, rest } = await this.#scripts.changeTogether(commits, this.#names(name.bucket), [
+    const args = [
       name.bucket,
       name.key,
       packId(id),
@@ -95,7 +98,20 @@ export class ObjectIndex {
       Buffer.concat(chunks.map((chunk) => chunk.location)),
       nowMs,
       ...conditionArgs(condition),
-    ]);
+      attempt?.attempt ?? "",
+    ];
+    const names = this.#names(name.bucket);
+    const { status, rest } =
+      attempt === undefined
+        ? await this.#scripts.changeTogether(commits, names, args)
+        : await this.#scripts.change(
+            objectScripts.commit,
+            [names, this.#scripts.keys.task(attempt.taskId)],
+            args,
+          );
+    if (status === "stale_attempt") {
+      throw new Fault("stale_attempt", "the attempt that puts has ended or a newer one exists");
+    }
     if (status !== "ok") throw bucketNotFound(name.bucket);
     const [generation, ...surplus] = rest as number[];
     return {

@@ -1,6 +1,6 @@
 /** Shapes of objects on the wire; the same fields as store.proto's, in camelCase. */
 import { Type, type Static } from "@sinclair/typebox";
-import type { ObjectId } from "@spear/shared/ids.ts";
+import type { ObjectId, TaskId } from "@spear/shared/ids.ts";
 
 export const objectSchema = Type.Object(
   {
@@ -35,6 +35,8 @@ export interface WriteCondition {
   ifAbsent?: boolean | undefined;
   /** 0: the name must point at nothing. */
   ifGeneration?: number | undefined;
+  /** Only for a put: this attempt must be its task's current one and run. */
+  attempt?: { taskId: TaskId; attempt: number } | undefined;
 }
 
 export interface ObjectName {

@@ -35,6 +35,8 @@ export function storeKeys(keys: Keys) {
     uploads: keys.store("uploads"),
     names: (bucket: string) => keys.store("names", bucket),
     lock: (what: string) => keys.store("lock", what),
+    /** SMS's record of a task, which says whether an attempt may still commit (T3). */
+    task: (id: string) => keys.task(id),
   };
 }
 export type StoreKeys = ReturnType<typeof storeKeys>;

@@ -4,9 +4,16 @@
  */
 import type { JobId, NodeId, TaskId } from "../ids.ts";
 
+const queues = ":q";
+
 export class Keys {
   /** Hash tag and prefix, as `{spear}`. */
   readonly tag: string;
+
+  /** The keys of the cluster whose queues have this prefix, as a node is told it. */
+  static ofQueuePrefix(prefix: string): Keys {
+    return new Keys(prefix.slice(1, -"}".length - queues.length));
+  }
 
   constructor(namespace = "spear") {
     this.tag = `{${namespace}}`;
@@ -45,6 +52,14 @@ export class Keys {
   /** Sorted set (lexical) of the task ids in one state. */
   tasksIn(state: string): string {
     return this.#key("tasks", state);
+  }
+  /** Prefix of the hashes that hold the keys and values of jobs. */
+  get keyvaluePrefix(): string {
+    return this.#key("kv", "");
+  }
+  /** Hash: attempt → what it asked of its node, as JSON. */
+  audit(id: TaskId | string): string {
+    return this.#key("audit", id);
   }
   /** Sorted set: pending tasks of one class of equal need, by rank. */
   pendingClass(cls: string): string {

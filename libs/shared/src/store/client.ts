@@ -10,6 +10,7 @@ import {
   textOf,
   type ByteRange,
   type ObjectInfo,
+  type ObjectPage,
   type ObjectTarget,
   type PutRequest,
 } from "./schema.ts";
@@ -114,9 +115,41 @@ export class StoreClient {
     this.#buckets.add(bucket);
   }
 
-  /** Keeps an object alive for a holder. Throws `object_not_found` and `unavailable`. */
-  async addRef(id: ObjectId, holder: string, signal: AbortSignal): Promise<void> {
-    await this.#call("POST", `/v1/objects/${id}/refs`, { holder }, signal);
+  /**
+   * Keeps an object alive for a holder, for `ttlMs` or until it is taken away. Throws
+   * `object_not_found` and `unavailable`.
+   */
+  async addRef(id: ObjectId, holder: string, signal: AbortSignal, ttlMs?: number): Promise<void> {
+    const body = { holder, ...(ttlMs === undefined ? {} : { ttlMs }) };
+    await this.#call("POST", `/v1/objects/${id}/refs`, body, signal);
+  }
+
+  /** Pins an object, or takes the pin away. Throws `object_not_found` and `unavailable`. */
+  async pin(id: ObjectId, pinned: boolean, signal: AbortSignal): Promise<void> {
+    await this.#call(pinned ? "PUT" : "DELETE", `/v1/objects/${id}/pin`, undefined, signal);
+  }
+
+  /** A page of a bucket's objects. Throws `bucket_not_found` and `unavailable`. */
+  list(
+    bucket: string,
+    query: {
+      prefix?: string;
+      startAfter?: string;
+      pageSize?: number | undefined;
+      pageToken?: string | undefined;
+    },
+    signal: AbortSignal,
+  ): Promise<ObjectPage> {
+    const { prefix = "", startAfter = "", pageSize, pageToken } = query;
+    const search = new URLSearchParams({ prefix, startAfter });
+    if (pageSize !== undefined) search.set("pageSize", String(pageSize));
+    if (pageToken !== undefined) search.set("pageToken", pageToken);
+    return this.#patiently(signal, async (url) => {
+      const path = `/v1/buckets/${encodeURIComponent(bucket)}/objects?${search.toString()}`;
+      const response = await fetch(url + path, { signal });
+      if (!response.ok) throw await faultOf(response);
+      return (await response.json()) as ObjectPage;
+    });
   }
 
   /** Takes a holder's reference away. Throws `object_not_found` and `unavailable`. */
@@ -128,22 +161,6 @@ export class StoreClient {
   /** Takes a name away; idempotent. Throws `bucket_not_found` and `unavailable`. */
   async delete(target: ObjectTarget, signal: AbortSignal): Promise<void> {
     await this.#call("DELETE", pathOf(target), undefined, signal);
-  }
-
-  /** Up to 1,000 objects of a bucket behind a key, in the order of their keys. Throws as `delete`. */
-  async list(
-    bucket: string,
-    startAfter: string,
-    signal: AbortSignal,
-  ): Promise<Pick<ObjectInfo, "id" | "key">[]> {
-    const query = new URLSearchParams({ startAfter }).toString();
-    const answer = await this.#call(
-      "GET",
-      `/v1/buckets/${bucket}/objects?${query}`,
-      undefined,
-      signal,
-    );
-    return ((await answer.json()) as { objects: ObjectInfo[] }).objects;
   }
 
   #call(method: string, path: string, body: object | undefined, signal: AbortSignal) {
@@ -236,6 +253,10 @@ function headersOf({ contentType, metadata, sha256, condition = {} }: PutRequest
   if (condition.ifAbsent === true) headers.set("if-none-match", "*");
   if (condition.ifGeneration !== undefined) {
     headers.set("x-spear-if-generation", String(condition.ifGeneration));
+  }
+  if (condition.attempt !== undefined) {
+    const { taskId, attempt } = condition.attempt;
+    headers.set("x-spear-attempt", `${taskId}/${attempt}`);
   }
   return headers;
 }

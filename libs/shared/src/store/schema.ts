@@ -1,5 +1,5 @@
 /** Objects as a client of the store sees them. */
-import type { ObjectId } from "../ids.ts";
+import type { ObjectId, TaskId } from "../ids.ts";
 
 export interface ObjectName {
   bucket: string;
@@ -42,6 +42,8 @@ export interface WriteCondition {
   ifMatch?: string | undefined;
   ifAbsent?: boolean | undefined;
   ifGeneration?: number | undefined;
+  /** This attempt must be its task's current one and run (T3). */
+  attempt?: { taskId: TaskId; attempt: number } | undefined;
 }
 
 export interface PutRequest extends ObjectName {
@@ -52,6 +54,12 @@ export interface PutRequest extends ObjectName {
   /** Expected size; a mismatch stores nothing. */
   sizeBytes?: number | undefined;
   condition?: WriteCondition | undefined;
+}
+
+/** A page of a bucket's objects, in the order of their keys. */
+export interface ObjectPage {
+  objects: ObjectInfo[];
+  nextPageToken?: string;
 }
 
 /** An object that is open for reading. */

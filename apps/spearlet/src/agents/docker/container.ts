@@ -7,6 +7,7 @@ import { chmod, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { specDefaults, type TaskSpec } from "@spear/shared/task.ts";
+import { socketName, socketVariable } from "../../hostcalls/socket.ts";
 import type { AttemptContext } from "../agent.ts";
 import type { Image } from "./image.ts";
 
@@ -50,7 +51,10 @@ export function containerOptions(
     Image: image.name,
     ...(spec.command === undefined || spec.command.length === 0 ? {} : { Cmd: spec.command }),
     ...(spec.user === undefined ? {} : { User: spec.user }),
-    Env: Object.entries(context.env).map(([name, value]) => `${name}=${value}`),
+    // The socket for hostcalls is where the work directory is mounted.
+    Env: Object.entries(context.env).map(([name, value]) =>
+      name === socketVariable ? `${name}=${workMount}/${socketName}` : `${name}=${value}`,
+    ),
     WorkingDir: workMount,
     Labels: {
       [nodeLabel]: nodeId,

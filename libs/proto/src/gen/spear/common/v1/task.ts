@@ -422,6 +422,8 @@ export interface Task {
   failures: number;
   /** Name from the spec, or the id's tail. */
   name: string;
+  /** Task that submitted it by a hostcall, if one did. */
+  parentId: string;
 }
 
 /** One change in the cluster. Events are totally ordered by seq. */
@@ -451,6 +453,26 @@ export interface Event {
   reason: string;
   /** Exit code, where an attempt ended by exiting. */
   exitCode?: number | undefined;
+}
+
+/** What an attempt asked of its node under one right, on one thing. */
+export interface HostcallUse {
+  /** Right, as "object.read"; the part of a grant before its colon. */
+  right: string;
+  /** On what, as "corpus/part-1.txt" or "api.example.org:443". Empty where there is nothing to name. */
+  target: string;
+  /** Grant that allowed it. Empty if none did. */
+  grant: string;
+  /** How often it was allowed. */
+  calls: number;
+  /** Bytes that went in or out. */
+  bytes: number;
+  /** How often it was refused. */
+  refused: number;
+  /** When first; milliseconds since 1970. */
+  firstAtMs: number;
+  /** When last. */
+  lastAtMs: number;
 }
 
 /** A piece of a task's output. */
@@ -2978,6 +3000,7 @@ function createBaseTask(): Task {
     usage: undefined,
     failures: 0,
     name: "",
+    parentId: "",
   };
 }
 
@@ -3042,6 +3065,9 @@ export const Task: MessageFns<Task> = {
     }
     if (message.name !== "") {
       writer.uint32(162).string(message.name);
+    }
+    if (message.parentId !== "") {
+      writer.uint32(170).string(message.parentId);
     }
     return writer;
   },
@@ -3219,6 +3245,14 @@ export const Task: MessageFns<Task> = {
             message.name = reader.string();
             continue;
           }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.parentId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3287,6 +3321,11 @@ export const Task: MessageFns<Task> = {
       usage: isSet(object.usage) ? Usage.fromJSON(object.usage) : undefined,
       failures: isSet(object.failures) ? globalThis.Number(object.failures) : 0,
       name: isSet(object.name) ? globalThis.String(object.name) : "",
+      parentId: isSet(object.parentId)
+        ? globalThis.String(object.parentId)
+        : isSet(object.parent_id)
+        ? globalThis.String(object.parent_id)
+        : "",
     };
   },
 
@@ -3352,6 +3391,9 @@ export const Task: MessageFns<Task> = {
     if (message.name !== "") {
       obj.name = message.name;
     }
+    if (message.parentId !== "") {
+      obj.parentId = message.parentId;
+    }
     return obj;
   },
 
@@ -3382,6 +3424,7 @@ export const Task: MessageFns<Task> = {
     message.usage = (object.usage !== undefined && object.usage !== null) ? Usage.fromPartial(object.usage) : undefined;
     message.failures = object.failures ?? 0;
     message.name = object.name ?? "";
+    message.parentId = object.parentId ?? "";
     return message;
   },
 };
@@ -3643,6 +3686,195 @@ export const Event: MessageFns<Event> = {
     message.to = object.to ?? "";
     message.reason = object.reason ?? "";
     message.exitCode = object.exitCode ?? undefined;
+    return message;
+  },
+};
+
+function createBaseHostcallUse(): HostcallUse {
+  return { right: "", target: "", grant: "", calls: 0, bytes: 0, refused: 0, firstAtMs: 0, lastAtMs: 0 };
+}
+
+export const HostcallUse: MessageFns<HostcallUse> = {
+  encode(message: HostcallUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.right !== "") {
+      writer.uint32(10).string(message.right);
+    }
+    if (message.target !== "") {
+      writer.uint32(18).string(message.target);
+    }
+    if (message.grant !== "") {
+      writer.uint32(26).string(message.grant);
+    }
+    if (message.calls !== 0) {
+      writer.uint32(32).int64(message.calls);
+    }
+    if (message.bytes !== 0) {
+      writer.uint32(40).int64(message.bytes);
+    }
+    if (message.refused !== 0) {
+      writer.uint32(48).int64(message.refused);
+    }
+    if (message.firstAtMs !== 0) {
+      writer.uint32(56).int64(message.firstAtMs);
+    }
+    if (message.lastAtMs !== 0) {
+      writer.uint32(64).int64(message.lastAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostcallUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostcallUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.right = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.target = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.grant = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.calls = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.refused = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.firstAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.lastAtMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HostcallUse {
+    return {
+      right: isSet(object.right) ? globalThis.String(object.right) : "",
+      target: isSet(object.target) ? globalThis.String(object.target) : "",
+      grant: isSet(object.grant) ? globalThis.String(object.grant) : "",
+      calls: isSet(object.calls) ? globalThis.Number(object.calls) : 0,
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+      refused: isSet(object.refused) ? globalThis.Number(object.refused) : 0,
+      firstAtMs: isSet(object.firstAtMs)
+        ? globalThis.Number(object.firstAtMs)
+        : isSet(object.first_at_ms)
+        ? globalThis.Number(object.first_at_ms)
+        : 0,
+      lastAtMs: isSet(object.lastAtMs)
+        ? globalThis.Number(object.lastAtMs)
+        : isSet(object.last_at_ms)
+        ? globalThis.Number(object.last_at_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: HostcallUse): unknown {
+    const obj: any = {};
+    if (message.right !== "") {
+      obj.right = message.right;
+    }
+    if (message.target !== "") {
+      obj.target = message.target;
+    }
+    if (message.grant !== "") {
+      obj.grant = message.grant;
+    }
+    if (message.calls !== 0) {
+      obj.calls = Math.round(message.calls);
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = Math.round(message.bytes);
+    }
+    if (message.refused !== 0) {
+      obj.refused = Math.round(message.refused);
+    }
+    if (message.firstAtMs !== 0) {
+      obj.firstAtMs = Math.round(message.firstAtMs);
+    }
+    if (message.lastAtMs !== 0) {
+      obj.lastAtMs = Math.round(message.lastAtMs);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<HostcallUse>, I>>(base?: I): HostcallUse {
+    return HostcallUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HostcallUse>, I>>(object: I): HostcallUse {
+    const message = createBaseHostcallUse();
+    message.right = object.right ?? "";
+    message.target = object.target ?? "";
+    message.grant = object.grant ?? "";
+    message.calls = object.calls ?? 0;
+    message.bytes = object.bytes ?? 0;
+    message.refused = object.refused ?? 0;
+    message.firstAtMs = object.firstAtMs ?? 0;
+    message.lastAtMs = object.lastAtMs ?? 0;
     return message;
   },
 };

@@ -23,6 +23,7 @@ import {
 import { Node, NodeState, nodeStateFromJSON, nodeStateToJSON, NodeUsage, UsageSample } from "../../common/v1/node.ts";
 import {
   Failure,
+  HostcallUse,
   LogChunk,
   OutputObject,
   TaskSpec,
@@ -186,6 +187,8 @@ export interface AttemptExit {
     | undefined;
   /** The failure is the node's, not the command's: try again without counting it. */
   nodeFault: boolean;
+  /** What it asked of the node by hostcalls. */
+  hostcalls: HostcallUse[];
   /** It wrote nothing: there is no output, and none will be sealed. */
   noOutput: boolean;
 }
@@ -228,6 +231,16 @@ export interface LogReply {
   failure?: Failure | undefined;
 }
 
+/** What an attempt that runs has asked of its node so far; the last word is in its exit. */
+export interface AttemptAudit {
+  /** Task. */
+  taskId: string;
+  /** Attempt. */
+  attempt: number;
+  /** Everything so far. */
+  uses: HostcallUse[];
+}
+
 /** From the node. */
 export interface SessionRequest {
   /** One of these. */
@@ -244,6 +257,9 @@ export interface SessionRequest {
     | //
     /** Answer to a log read. */
     { $case: "log"; value: LogReply }
+    | //
+    /** Grants that were used for the first time. */
+    { $case: "audit"; value: AttemptAudit }
     | undefined;
 }
 
@@ -1635,6 +1651,7 @@ function createBaseAttemptExit(): AttemptExit {
     outputs: [],
     usage: undefined,
     nodeFault: false,
+    hostcalls: [],
     noOutput: false,
   };
 }
@@ -1661,6 +1678,9 @@ export const AttemptExit: MessageFns<AttemptExit> = {
     }
     if (message.nodeFault !== false) {
       writer.uint32(56).bool(message.nodeFault);
+    }
+    for (const v of message.hostcalls) {
+      HostcallUse.encode(v!, writer.uint32(66).fork()).join();
     }
     if (message.noOutput !== false) {
       writer.uint32(72).bool(message.noOutput);
@@ -1737,6 +1757,14 @@ export const AttemptExit: MessageFns<AttemptExit> = {
             message.nodeFault = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.hostcalls.push(HostcallUse.decode(reader, reader.uint32()));
+            continue;
+          }
           case 9: {
             if (tag !== 72) {
               break;
@@ -1776,6 +1804,9 @@ export const AttemptExit: MessageFns<AttemptExit> = {
         : isSet(object.node_fault)
         ? globalThis.Boolean(object.node_fault)
         : false,
+      hostcalls: globalThis.Array.isArray(object?.hostcalls)
+        ? object.hostcalls.map((e: any) => HostcallUse.fromJSON(e))
+        : [],
       noOutput: isSet(object.noOutput)
         ? globalThis.Boolean(object.noOutput)
         : isSet(object.no_output)
@@ -1807,6 +1838,9 @@ export const AttemptExit: MessageFns<AttemptExit> = {
     if (message.nodeFault !== false) {
       obj.nodeFault = message.nodeFault;
     }
+    if (message.hostcalls?.length) {
+      obj.hostcalls = message.hostcalls.map((e) => HostcallUse.toJSON(e));
+    }
     if (message.noOutput !== false) {
       obj.noOutput = message.noOutput;
     }
@@ -1827,6 +1861,7 @@ export const AttemptExit: MessageFns<AttemptExit> = {
     message.outputs = object.outputs?.map((e) => OutputObject.fromPartial(e)) || [];
     message.usage = (object.usage !== undefined && object.usage !== null) ? Usage.fromPartial(object.usage) : undefined;
     message.nodeFault = object.nodeFault ?? false;
+    message.hostcalls = object.hostcalls?.map((e) => HostcallUse.fromPartial(e)) || [];
     message.noOutput = object.noOutput ?? false;
     return message;
   },
@@ -2222,6 +2257,111 @@ export const LogReply: MessageFns<LogReply> = {
   },
 };
 
+function createBaseAttemptAudit(): AttemptAudit {
+  return { taskId: "", attempt: 0, uses: [] };
+}
+
+export const AttemptAudit: MessageFns<AttemptAudit> = {
+  encode(message: AttemptAudit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(16).int32(message.attempt);
+    }
+    for (const v of message.uses) {
+      HostcallUse.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AttemptAudit {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAttemptAudit();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.uses.push(HostcallUse.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AttemptAudit {
+    return {
+      taskId: isSet(object.taskId)
+        ? globalThis.String(object.taskId)
+        : isSet(object.task_id)
+        ? globalThis.String(object.task_id)
+        : "",
+      attempt: isSet(object.attempt) ? globalThis.Number(object.attempt) : 0,
+      uses: globalThis.Array.isArray(object?.uses) ? object.uses.map((e: any) => HostcallUse.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: AttemptAudit): unknown {
+    const obj: any = {};
+    if (message.taskId !== "") {
+      obj.taskId = message.taskId;
+    }
+    if (message.attempt !== 0) {
+      obj.attempt = Math.round(message.attempt);
+    }
+    if (message.uses?.length) {
+      obj.uses = message.uses.map((e) => HostcallUse.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AttemptAudit>, I>>(base?: I): AttemptAudit {
+    return AttemptAudit.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AttemptAudit>, I>>(object: I): AttemptAudit {
+    const message = createBaseAttemptAudit();
+    message.taskId = object.taskId ?? "";
+    message.attempt = object.attempt ?? 0;
+    message.uses = object.uses?.map((e) => HostcallUse.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseSessionRequest(): SessionRequest {
   return { body: undefined };
 }
@@ -2240,6 +2380,9 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         break;
       case "log":
         LogReply.encode(message.body.value, writer.uint32(34).fork()).join();
+        break;
+      case "audit":
+        AttemptAudit.encode(message.body.value, writer.uint32(42).fork()).join();
         break;
     }
     return writer;
@@ -2290,6 +2433,14 @@ export const SessionRequest: MessageFns<SessionRequest> = {
             message.body = { $case: "log", value: LogReply.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.body = { $case: "audit", value: AttemptAudit.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2312,6 +2463,8 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         ? { $case: "reports", value: ReportBatch.fromJSON(object.reports) }
         : isSet(object.log)
         ? { $case: "log", value: LogReply.fromJSON(object.log) }
+        : isSet(object.audit)
+        ? { $case: "audit", value: AttemptAudit.fromJSON(object.audit) }
         : undefined,
     };
   },
@@ -2326,6 +2479,8 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       obj.reports = ReportBatch.toJSON(message.body.value);
     } else if (message.body?.$case === "log") {
       obj.log = LogReply.toJSON(message.body.value);
+    } else if (message.body?.$case === "audit") {
+      obj.audit = AttemptAudit.toJSON(message.body.value);
     }
     return obj;
   },
@@ -2357,6 +2512,12 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       case "log": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "log", value: LogReply.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "audit": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "audit", value: AttemptAudit.fromPartial(object.body.value) };
         }
         break;
       }

@@ -22,6 +22,7 @@ import {
 } from "@grpc/grpc-js";
 import {
   Event,
+  HostcallUse,
   LogChunk,
   Task,
   TaskSpec,
@@ -46,7 +47,21 @@ export interface SubmitTaskRequest {
    * Id of the task, made by the caller, so that a submit whose answer was lost is
    * known again. Empty: SMS makes it.
    */
-  taskId?: string | undefined;
+  taskId?:
+    | string
+    | undefined;
+  /** Attempt that submits it by a hostcall; absent: a user does. */
+  parent?: ParentAttempt | undefined;
+}
+
+/** The attempt that submits a child. It must be the task's current one and run. */
+export interface ParentAttempt {
+  /** Task. */
+  taskId: string;
+  /** Attempt. */
+  attempt: number;
+  /** The child is not cancelled with its parent. */
+  detached: boolean;
 }
 
 /** See TaskService.SubmitTasks. */
@@ -155,6 +170,34 @@ export interface NodeVerdict_ScoreEntry {
   value: number;
 }
 
+/** See TaskService.AuditTask. */
+export interface AuditTaskRequest {
+  /** Task. */
+  taskId: string;
+}
+
+/** What a task asked of its nodes. */
+export interface Audit {
+  /** Task. */
+  taskId: string;
+  /** What its spec grants. */
+  granted: string[];
+  /** The smallest grants that would have done for what was allowed. */
+  proposal: string[];
+  /** Grants for what was refused, to be added if it was meant. */
+  missing: string[];
+  /** Its attempts that asked for something, the oldest first. */
+  attempts: AuditedAttempt[];
+}
+
+/** What one attempt asked. */
+export interface AuditedAttempt {
+  /** Attempt. */
+  attempt: number;
+  /** In the order of the first use. */
+  uses: HostcallUse[];
+}
+
 /** See TaskService.ReadLogs. */
 export interface ReadLogsRequest {
   /** Task. */
@@ -172,7 +215,7 @@ export interface ReadLogsRequest {
 }
 
 function createBaseSubmitTaskRequest(): SubmitTaskRequest {
-  return { spec: undefined, idempotencyKey: "", taskId: undefined };
+  return { spec: undefined, idempotencyKey: "", taskId: undefined, parent: undefined };
 }
 
 export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
@@ -185,6 +228,9 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
     }
     if (message.taskId !== undefined) {
       writer.uint32(26).string(message.taskId);
+    }
+    if (message.parent !== undefined) {
+      ParentAttempt.encode(message.parent, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -226,6 +272,14 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
             message.taskId = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.parent = ParentAttempt.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -251,6 +305,7 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
         : isSet(object.task_id)
         ? globalThis.String(object.task_id)
         : undefined,
+      parent: isSet(object.parent) ? ParentAttempt.fromJSON(object.parent) : undefined,
     };
   },
 
@@ -265,6 +320,9 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
     if (message.taskId !== undefined) {
       obj.taskId = message.taskId;
     }
+    if (message.parent !== undefined) {
+      obj.parent = ParentAttempt.toJSON(message.parent);
+    }
     return obj;
   },
 
@@ -276,6 +334,114 @@ export const SubmitTaskRequest: MessageFns<SubmitTaskRequest> = {
     message.spec = (object.spec !== undefined && object.spec !== null) ? TaskSpec.fromPartial(object.spec) : undefined;
     message.idempotencyKey = object.idempotencyKey ?? "";
     message.taskId = object.taskId ?? undefined;
+    message.parent = (object.parent !== undefined && object.parent !== null)
+      ? ParentAttempt.fromPartial(object.parent)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseParentAttempt(): ParentAttempt {
+  return { taskId: "", attempt: 0, detached: false };
+}
+
+export const ParentAttempt: MessageFns<ParentAttempt> = {
+  encode(message: ParentAttempt, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(16).int32(message.attempt);
+    }
+    if (message.detached !== false) {
+      writer.uint32(24).bool(message.detached);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ParentAttempt {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseParentAttempt();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.detached = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ParentAttempt {
+    return {
+      taskId: isSet(object.taskId)
+        ? globalThis.String(object.taskId)
+        : isSet(object.task_id)
+        ? globalThis.String(object.task_id)
+        : "",
+      attempt: isSet(object.attempt) ? globalThis.Number(object.attempt) : 0,
+      detached: isSet(object.detached) ? globalThis.Boolean(object.detached) : false,
+    };
+  },
+
+  toJSON(message: ParentAttempt): unknown {
+    const obj: any = {};
+    if (message.taskId !== "") {
+      obj.taskId = message.taskId;
+    }
+    if (message.attempt !== 0) {
+      obj.attempt = Math.round(message.attempt);
+    }
+    if (message.detached !== false) {
+      obj.detached = message.detached;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ParentAttempt>, I>>(base?: I): ParentAttempt {
+    return ParentAttempt.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ParentAttempt>, I>>(object: I): ParentAttempt {
+    const message = createBaseParentAttempt();
+    message.taskId = object.taskId ?? "";
+    message.attempt = object.attempt ?? 0;
+    message.detached = object.detached ?? false;
     return message;
   },
 };
@@ -1546,6 +1712,303 @@ export const NodeVerdict_ScoreEntry: MessageFns<NodeVerdict_ScoreEntry> = {
   },
 };
 
+function createBaseAuditTaskRequest(): AuditTaskRequest {
+  return { taskId: "" };
+}
+
+export const AuditTaskRequest: MessageFns<AuditTaskRequest> = {
+  encode(message: AuditTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AuditTaskRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAuditTaskRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AuditTaskRequest {
+    return {
+      taskId: isSet(object.taskId)
+        ? globalThis.String(object.taskId)
+        : isSet(object.task_id)
+        ? globalThis.String(object.task_id)
+        : "",
+    };
+  },
+
+  toJSON(message: AuditTaskRequest): unknown {
+    const obj: any = {};
+    if (message.taskId !== "") {
+      obj.taskId = message.taskId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AuditTaskRequest>, I>>(base?: I): AuditTaskRequest {
+    return AuditTaskRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AuditTaskRequest>, I>>(object: I): AuditTaskRequest {
+    const message = createBaseAuditTaskRequest();
+    message.taskId = object.taskId ?? "";
+    return message;
+  },
+};
+
+function createBaseAudit(): Audit {
+  return { taskId: "", granted: [], proposal: [], missing: [], attempts: [] };
+}
+
+export const Audit: MessageFns<Audit> = {
+  encode(message: Audit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    for (const v of message.granted) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.proposal) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.missing) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.attempts) {
+      AuditedAttempt.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Audit {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAudit();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.granted.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.proposal.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.missing.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.attempts.push(AuditedAttempt.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Audit {
+    return {
+      taskId: isSet(object.taskId)
+        ? globalThis.String(object.taskId)
+        : isSet(object.task_id)
+        ? globalThis.String(object.task_id)
+        : "",
+      granted: globalThis.Array.isArray(object?.granted) ? object.granted.map((e: any) => globalThis.String(e)) : [],
+      proposal: globalThis.Array.isArray(object?.proposal) ? object.proposal.map((e: any) => globalThis.String(e)) : [],
+      missing: globalThis.Array.isArray(object?.missing) ? object.missing.map((e: any) => globalThis.String(e)) : [],
+      attempts: globalThis.Array.isArray(object?.attempts)
+        ? object.attempts.map((e: any) => AuditedAttempt.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: Audit): unknown {
+    const obj: any = {};
+    if (message.taskId !== "") {
+      obj.taskId = message.taskId;
+    }
+    if (message.granted?.length) {
+      obj.granted = message.granted;
+    }
+    if (message.proposal?.length) {
+      obj.proposal = message.proposal;
+    }
+    if (message.missing?.length) {
+      obj.missing = message.missing;
+    }
+    if (message.attempts?.length) {
+      obj.attempts = message.attempts.map((e) => AuditedAttempt.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Audit>, I>>(base?: I): Audit {
+    return Audit.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Audit>, I>>(object: I): Audit {
+    const message = createBaseAudit();
+    message.taskId = object.taskId ?? "";
+    message.granted = object.granted?.map((e) => e) || [];
+    message.proposal = object.proposal?.map((e) => e) || [];
+    message.missing = object.missing?.map((e) => e) || [];
+    message.attempts = object.attempts?.map((e) => AuditedAttempt.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAuditedAttempt(): AuditedAttempt {
+  return { attempt: 0, uses: [] };
+}
+
+export const AuditedAttempt: MessageFns<AuditedAttempt> = {
+  encode(message: AuditedAttempt, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.attempt !== 0) {
+      writer.uint32(8).int32(message.attempt);
+    }
+    for (const v of message.uses) {
+      HostcallUse.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AuditedAttempt {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAuditedAttempt();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.attempt = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.uses.push(HostcallUse.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AuditedAttempt {
+    return {
+      attempt: isSet(object.attempt) ? globalThis.Number(object.attempt) : 0,
+      uses: globalThis.Array.isArray(object?.uses) ? object.uses.map((e: any) => HostcallUse.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: AuditedAttempt): unknown {
+    const obj: any = {};
+    if (message.attempt !== 0) {
+      obj.attempt = Math.round(message.attempt);
+    }
+    if (message.uses?.length) {
+      obj.uses = message.uses.map((e) => HostcallUse.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AuditedAttempt>, I>>(base?: I): AuditedAttempt {
+    return AuditedAttempt.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AuditedAttempt>, I>>(object: I): AuditedAttempt {
+    const message = createBaseAuditedAttempt();
+    message.attempt = object.attempt ?? 0;
+    message.uses = object.uses?.map((e) => HostcallUse.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseReadLogsRequest(): ReadLogsRequest {
   return { taskId: "", stream: "", follow: false, tailBytes: undefined, attempt: 0 };
 }
@@ -1692,7 +2155,7 @@ export type TaskServiceService = typeof TaskServiceService;
 export const TaskServiceService = {
   /**
    * Accepts a task. Once it answers, the task is not lost.
-   * Errors: invalid_argument, unavailable.
+   * Errors: invalid_argument, unavailable; with a parent stale_attempt, too_many_requests.
    */
   submitTask: {
     path: "/spear.sms.v1.TaskService/SubmitTask" as const,
@@ -1773,6 +2236,19 @@ export const TaskServiceService = {
     responseSerialize: (value: Explanation): Buffer => Buffer.from(Explanation.encode(value).finish()),
     responseDeserialize: (value: Buffer): Explanation => Explanation.decode(value),
   },
+  /**
+   * What a task asked of its nodes by hostcalls, and the smallest grants that would
+   * have done. Errors: task_not_found.
+   */
+  auditTask: {
+    path: "/spear.sms.v1.TaskService/AuditTask" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AuditTaskRequest): Buffer => Buffer.from(AuditTaskRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AuditTaskRequest => AuditTaskRequest.decode(value),
+    responseSerialize: (value: Audit): Buffer => Buffer.from(Audit.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Audit => Audit.decode(value),
+  },
   /** Output of a task. Errors: task_not_found, logs_unavailable. */
   readLogs: {
     path: "/spear.sms.v1.TaskService/ReadLogs" as const,
@@ -1788,7 +2264,7 @@ export const TaskServiceService = {
 export interface TaskServiceServer extends UntypedServiceImplementation {
   /**
    * Accepts a task. Once it answers, the task is not lost.
-   * Errors: invalid_argument, unavailable.
+   * Errors: invalid_argument, unavailable; with a parent stale_attempt, too_many_requests.
    */
   submitTask: handleUnaryCall<SubmitTaskRequest, Task>;
   /**
@@ -1813,6 +2289,11 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
    * Errors: task_not_found.
    */
   explainTask: handleUnaryCall<ExplainTaskRequest, Explanation>;
+  /**
+   * What a task asked of its nodes by hostcalls, and the smallest grants that would
+   * have done. Errors: task_not_found.
+   */
+  auditTask: handleUnaryCall<AuditTaskRequest, Audit>;
   /** Output of a task. Errors: task_not_found, logs_unavailable. */
   readLogs: handleServerStreamingCall<ReadLogsRequest, LogChunk>;
 }
@@ -1820,7 +2301,7 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
 export interface TaskServiceClient extends Client {
   /**
    * Accepts a task. Once it answers, the task is not lost.
-   * Errors: invalid_argument, unavailable.
+   * Errors: invalid_argument, unavailable; with a parent stale_attempt, too_many_requests.
    */
   submitTask(
     request: SubmitTaskRequest,
@@ -1930,6 +2411,25 @@ export interface TaskServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Explanation) => void,
+  ): ClientUnaryCall;
+  /**
+   * What a task asked of its nodes by hostcalls, and the smallest grants that would
+   * have done. Errors: task_not_found.
+   */
+  auditTask(
+    request: AuditTaskRequest,
+    callback: (error: ServiceError | null, response: Audit) => void,
+  ): ClientUnaryCall;
+  auditTask(
+    request: AuditTaskRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Audit) => void,
+  ): ClientUnaryCall;
+  auditTask(
+    request: AuditTaskRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Audit) => void,
   ): ClientUnaryCall;
   /** Output of a task. Errors: task_not_found, logs_unavailable. */
   readLogs(request: ReadLogsRequest, options?: Partial<CallOptions>): ClientReadableStream<LogChunk>;
