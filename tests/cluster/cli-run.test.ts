@@ -166,7 +166,7 @@ describe("run", () => {
     for (const _ of ["first", "again"]) {
       const ended = await dev.spear(["run", "--wasm", file]);
       expect(ended).toEqual({ code: 0, stdout: "", stderr: "" });
-      const { id } = await json<{ id: string }>("object", "stat", `spear-modules/${digest}.wasm`);
+      const { id } = await json<{ id: string }>("object", "stat", `spear-modules/${digest}`);
       ids.add(id);
     }
     expect(ids.size).toBe(1);

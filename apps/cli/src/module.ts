@@ -16,7 +16,7 @@ export async function uploadModule(store: Client, path: string): Promise<string>
       cause: error,
     });
   }
-  const name = { bucket, key: `${hasher.digest("hex")}.wasm` };
+  const name = { bucket, key: hasher.digest("hex") };
   try {
     await store.request("HEAD", objectPath(name));
   } catch (error) {

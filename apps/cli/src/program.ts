@@ -1,6 +1,7 @@
 /** The CLI's commands and global options, put together. */
 import { Command } from "commander";
 import { addBucket } from "./bucket.ts";
+import { addBuild } from "./build.ts";
 import { addCompletion } from "./completion.ts";
 import { addDemo } from "./demo.ts";
 import { addDev } from "./dev.ts";
@@ -27,6 +28,7 @@ export function createProgram(): Command {
   addDemo(program);
   addDev(program);
   addRun(program);
+  addBuild(program);
   addSubmit(program);
   addJob(program);
   addSchedule(program);
