@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <wasi/api.h>
 
 __attribute__((import_module("wasi_snapshot_preview1"), import_name("proc_raise"))) int32_t
@@ -50,6 +51,18 @@ static int allocate(long bytes) {
   return 0;
 }
 
+// Prints which of these it can read, each as it is and through a link.
+static int escape(int count, char **paths) {
+  for (int i = 0; i < count; i++) {
+    if (fopen(paths[i], "r") != NULL) printf("reached %s\n", paths[i]);
+    remove("link");
+    if (symlink(paths[i], "link") == 0 && fopen("link", "r") != NULL) {
+      printf("reached %s through a link\n", paths[i]);
+    }
+  }
+  return 0;
+}
+
 int main(int argc, char **argv) {
   const char *does = argc > 1 ? argv[1] : "";
   long number = argc > 2 ? atol(argv[2]) : 0;
@@ -58,6 +71,8 @@ int main(int argc, char **argv) {
   if (strcmp(does, "flood") == 0) return flood(number);
   if (strcmp(does, "double-file") == 0) return double_file();
   if (strcmp(does, "allocate") == 0) return allocate(number);
+  if (strcmp(does, "nap") == 0) return usleep(number * 1000);
+  if (strcmp(does, "escape") == 0) return escape(argc - 2, argv + 2);
   if (strcmp(does, "die") == 0) return proc_raise(number);
   if (strcmp(does, "print") == 0) {
     fputs(argv[2], stdout);
