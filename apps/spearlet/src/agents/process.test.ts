@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemIds } from "@spear/shared/ids.ts";
+import { findCgroups } from "../machine/cgroups.ts";
 import { describeAgent, shellScript, type Behaviour, type OpenFixture } from "./contract.ts";
 import { ProcessAgent, type ProcessOptions } from "./process.ts";
 
@@ -70,7 +71,19 @@ describeAgent({
 describeAgent({
   name: "process, without control groups",
   can: everywhere,
-  open: open({ groups: false }, "none"),
+  open: open({ groups: "none" }, "none"),
+});
+
+// Beside version 1 it has no controllers, so that processes are grouped and ended by it, and not
+// limited; where it is alone, it is what the first suite runs with.
+const machine = findCgroups();
+describeAgent({
+  name: "process, by control groups of version 2",
+  can: everywhere,
+  open: open(
+    { groups: machine.v2 === undefined ? machine : { ...machine, v1: new Map() } },
+    "none",
+  ),
 });
 
 describeAgent({

@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { chmod, chown } from "node:fs/promises";
 import type { NodeId } from "@spear/shared/ids.ts";
+import type { Cgroups } from "../machine/cgroups.ts";
 import {
   AgentFailure,
   type Agent,
@@ -30,8 +31,8 @@ export interface ProcessOptions {
   sandboxes: readonly Sandbox[];
   /** A sandbox may share the host's network, if the spec asks for it. */
   hostNetwork: boolean;
-  /** Without control groups, for tests. Default: with, where they can be had. */
-  groups?: boolean;
+  /** Control groups to use, for tests; "none": none. Default: what the machine has. */
+  groups?: Cgroups | "none";
 }
 
 /** Most processes and threads of an attempt that does not say. */
@@ -48,7 +49,8 @@ export class ProcessAgent implements Agent {
 
   constructor(options: ProcessOptions) {
     this.#options = options;
-    this.#lanes = options.groups === false ? undefined : Lanes.open(options.nodeId);
+    this.#lanes =
+      options.groups === "none" ? undefined : Lanes.open(options.nodeId, options.groups);
     this.#warden = new Warden(options.nodeId, this.#lanes);
   }
 

@@ -28,8 +28,8 @@ export class Lanes implements AsyncDisposable {
   }
 
   /** Undefined where this user may not make control groups. */
-  static open(nodeId: NodeId): Lanes | undefined {
-    const groups = openGroups(nodeId, crypto.randomUUID());
+  static open(nodeId: NodeId, found = findCgroups()): Lanes | undefined {
+    const groups = openGroups(nodeId, crypto.randomUUID(), found);
     return groups === undefined ? undefined : new Lanes(nodeId, groups);
   }
 

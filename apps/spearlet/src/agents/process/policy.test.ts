@@ -221,7 +221,7 @@ describe("limits", () => {
       dataDir,
       sandboxes: ["none"],
       hostNetwork: false,
-      groups: false,
+      groups: "none",
     });
     const limits = { cpu: 0, memoryBytes: 32 * MIB, pids: undefined };
     const hungry = "sleep 0.1; head -c 300000000 /dev/zero | tail -c 150000000 | wc -c";
@@ -235,7 +235,7 @@ test("a process that hides and keeps the output open does not hold up the end", 
     dataDir,
     sandboxes: ["none"],
     hostNetwork: false,
-    groups: false,
+    groups: "none",
   });
   // Out of its session, its parent gone, its environment empty: only groups would find it.
   const { exit, stdout } = await run("setsid sh -c 'env -i sleep 4 &'; echo done", { by: plain });

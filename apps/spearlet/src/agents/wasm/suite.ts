@@ -1,9 +1,9 @@
 /**
  * Runs a folder in the format of the public WASI test suite through the
- * WasmAgent: `NAME.wasm` beside an optional `NAME.json` with args, env, dirs or
+ * WasmAgent: `NAME.wasm` or `NAME.wat` beside an optional `NAME.json` with args, env, dirs or
  * root, exit_code, stdout and stderr. Each test gets copies of its directories.
  */
-import { cp, mkdir, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { check } from "@spear/shared/check.ts";
@@ -35,6 +35,7 @@ export interface TestOutcome {
   failure?: string;
 }
 
+const ending = /\.wa(?:sm|t)$/;
 const testTimeoutMs = 60_000;
 const parallel = 2;
 /** How a file is named as an object. */
@@ -71,6 +72,16 @@ async function copyDirectories(from: string, into: string, wanted: Manifest): Pr
   );
 }
 
+/** The test's module as bytes in a file; one that is text is made into that. */
+async function moduleOf(file: string, into: string): Promise<string> {
+  if (file.endsWith(".wasm")) return file;
+  // Only here: it takes long to load.
+  const { parse } = await import("@bytecodealliance/jco-transpile/wasm-tools");
+  const path = join(into, "module.wasm");
+  await writeFile(path, await parse(await readFile(file, "utf8")));
+  return path;
+}
+
 /** What is wrong with how a test ended. */
 function judge(wanted: Manifest, exit: AgentExit, output: Record<string, string>) {
   const expected = wanted.exit_code ?? 0;
@@ -92,6 +103,8 @@ class Suite {
   readonly #engine: Engine;
   readonly #scratch: string;
   readonly #agent: WasmAgent;
+  /** Files of the modules by their objects. */
+  readonly #modules = new Map<string, string>();
   readonly #preopens = new Map<AttemptContext["spec"], Preopen[]>();
 
   constructor(folder: string, engine: Engine, scratch: string) {
@@ -101,7 +114,7 @@ class Suite {
     this.#agent = new WasmAgent({
       cacheDir: join(scratch, "cache"),
       fetchModule: async (object) => {
-        const path = join(folder, object.slice(bucket.length));
+        const path = this.#modules.get(object) ?? "";
         const sha256 = new Bun.CryptoHasher("sha256").update(await readFile(path)).digest("hex");
         return { path, sha256 };
       },
@@ -110,7 +123,7 @@ class Suite {
   }
 
   async run(file: string): Promise<TestOutcome> {
-    const name = relative(this.#folder, file).replace(/\.wasm$/, "");
+    const name = relative(this.#folder, file).replace(ending, "");
     const directory = await mkdtemp(join(this.#scratch, "test-"));
     try {
       const failure = await this.#execute(file, name, directory);
@@ -123,10 +136,12 @@ class Suite {
   }
 
   async #execute(file: string, name: string, directory: string): Promise<string | undefined> {
-    const wanted = await readManifest(file.replace(/\.wasm$/, ".json"));
+    const wanted = await readManifest(file.replace(ending, ".json"));
+    const object = `${bucket}${name}.wasm`;
+    this.#modules.set(object, await moduleOf(file, directory));
     const output: Record<string, string> = { stdout: "", stderr: "", system: "" };
     const spec = {
-      wasm: { module: `${bucket}${name}.wasm`, args: wanted.args ?? [], engine: this.#engine },
+      wasm: { module: object, args: wanted.args ?? [], engine: this.#engine },
     };
     this.#preopens.set(spec, await copyDirectories(dirname(file), directory, wanted));
     const context: AttemptContext = {
@@ -169,7 +184,7 @@ export async function runSuite(
   each: (outcome: TestOutcome) => void = () => undefined,
 ): Promise<TestOutcome[]> {
   const entries = await readdir(folder, { recursive: true });
-  const files = entries.filter((path) => path.endsWith(".wasm")).toSorted();
+  const files = entries.filter((path) => ending.test(path)).toSorted();
   const scratch = await mkdtemp(join(tmpdir(), "spear-wasi-"));
   const suite = new Suite(folder, engine, scratch);
   const outcomes: TestOutcome[] = [];

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { allProcesses, isAlive, type ProcessId } from "../../machine/proc.ts";
 import { AgentFailure } from "../agent.ts";
 import { guest, makeSuite } from "./guests/build.ts";
+import { Preview1 } from "./preview1/host.ts";
 import { moduleObject, programName } from "./source.ts";
 import { runSuite } from "./suite.ts";
 import { Bench, body, eventually, hello } from "./testing.ts";
@@ -444,11 +445,28 @@ describe("the module's name", () => {
   });
 });
 
+/** Functions of preview1 by the headers of wasi-libc, which know all but one. */
+async function abiFunctions(): Promise<string[]> {
+  const header = await readFile("/usr/include/wasm32-wasi/wasi/api.h", "utf8");
+  const names = [...header.matchAll(/\b__wasi_([a-z0-9_]+)\(/g)].map(([, name = ""]) => name);
+  return [...new Set([...names, "proc_raise"])].toSorted();
+}
+
 describe("preview1, in the public suite's format", () => {
-  test("direct passes every test of ours", async () => {
+  test("direct passes every test of ours, and they import every function there is", async () => {
     const folder = await mkdtemp(join(tmpdir(), "spear-suite-"));
     try {
       await makeSuite(folder);
+      const tried = new Set<string>();
+      for (const name of await readdir(folder)) {
+        if (!name.endsWith(".wasm")) continue;
+        const module = new WebAssembly.Module(await readFile(join(folder, name)));
+        for (const { name: imported } of WebAssembly.Module.imports(module)) tried.add(imported);
+      }
+      const world = { args: [], env: {}, stdin: new Uint8Array(), preopens: [] };
+      using host = new Preview1(world);
+      expect(Object.keys(host.imports()).toSorted()).toEqual(await abiFunctions());
+      expect([...tried].toSorted()).toEqual(await abiFunctions());
       const outcomes = await runSuite(folder, "direct");
       expect(outcomes.filter(({ failure }) => failure !== undefined)).toEqual([]);
       expect(outcomes.length).toBeGreaterThan(15);
