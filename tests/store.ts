@@ -53,7 +53,7 @@ export async function problemOf(response: Response): Promise<Problem> {
 }
 
 /**
- * Sends bytes as they are over a connection of its own and resolves with what
+ * Sends bytes, a letter each, over a connection of its own and resolves with what
  * came back by the time the other side closed, or, with `hangUp`, hangs up at once.
  */
 export function rawHttp(address: string, bytes: string, hangUp = false): Promise<string> {
@@ -61,7 +61,7 @@ export function rawHttp(address: string, bytes: string, hangUp = false): Promise
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   let answer = "";
   const socket = connect(Number(address.slice(at + 1)), address.slice(0, at), () => {
-    socket.write(bytes, () => {
+    socket.write(bytes, "latin1", () => {
       if (hangUp) socket.destroy();
     });
   });

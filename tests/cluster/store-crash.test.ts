@@ -38,7 +38,7 @@ interface Victim {
 async function startVictim(config: StoreConfig, step: string, nth: number): Promise<Victim> {
   const flags = Object.entries(config).map(
     ([name, value]) =>
-      `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}=${value}`,
+      `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}=${String(value)}`,
   );
   const child = Bun.spawn(
     [process.execPath, join(import.meta.dir, "store-failing.ts"), step, String(nth), ...flags],

@@ -4,6 +4,8 @@ import { Fault } from "@spear/shared/fault.ts";
 import { problemResponse } from "@spear/shared/http/problem.ts";
 import { createHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
+import { accessKeyRoutes } from "./access/http.ts";
+import type { AccessKeys } from "./access/keys.ts";
 import type { Buckets } from "./buckets/buckets.ts";
 import { bucketRoutes } from "./buckets/http.ts";
 import type { Face } from "./http/listener.ts";
@@ -22,6 +24,7 @@ export interface StoreServices {
   buckets: Buckets;
   lifecycle: Lifecycle;
   uploads: Uploads;
+  accessKeys: AccessKeys;
   log: Log;
   ready: () => Promise<Record<string, true | string>>;
 }
@@ -31,6 +34,7 @@ export function storeApp({
   buckets,
   lifecycle,
   uploads,
+  accessKeys,
   log,
   ready,
 }: StoreServices): AnyElysia {
@@ -50,6 +54,7 @@ export function storeApp({
       objectRoutes(objects, log),
       lifecycleRoutes(lifecycle),
       uploadRoutes(uploads),
+      accessKeyRoutes(accessKeys),
     ],
   );
 }

@@ -104,6 +104,15 @@ export const storeConfig = Type.Object(
       description:
         "A multi-part upload that was not completed ends after this long, in milliseconds.",
     }),
+    s3Domain: Type.String({
+      default: "",
+      pattern: "^([a-z0-9-]+(\\.[a-z0-9-]+)*)?$",
+      description: "Domain below which S3 clients may name a bucket as a host, as BUCKET.DOMAIN.",
+    }),
+    s3CorsOrigins: Type.Array(Type.String(), {
+      default: [],
+      description: "Origins whose scripts may call the S3 face from browsers; * for all.",
+    }),
     idleTimeoutMs: Type.Integer({
       default: 60_000,
       minimum: 100,

@@ -3,10 +3,10 @@
  * kept on the disk as well as in Redis, so that it never goes back with either.
  */
 import type { Redis } from "ioredis";
-import { open, readFile, rename } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { redisFault } from "@spear/shared/redis/client.ts";
-import { syncDirectory } from "./chunks/disk.ts";
+import { replaceFile } from "./chunks/disk.ts";
 import type { StoreKeys } from "./objects/scripts.ts";
 
 /** Begins the next epoch; whatever an earlier one still tries is refused from now on. */
@@ -19,15 +19,7 @@ export async function beginEpoch(redis: Redis, keys: StoreKeys, dataDir: string)
     }),
   );
   const epoch = Math.max(onDisk, inRedis) + 1;
-  const handle = await open(`${file}.new`, "w");
-  try {
-    await handle.writeFile(`${epoch}\n`);
-    await handle.datasync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.new`, file);
-  await syncDirectory(dataDir);
+  await replaceFile(file, `${epoch}\n`);
   await redis.hset(keys.fences, "epoch", epoch).catch((error: unknown) => {
     throw redisFault(error);
   });

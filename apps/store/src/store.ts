@@ -9,6 +9,8 @@ import type { Log } from "@spear/shared/log.ts";
 import type { Started } from "@spear/shared/program.ts";
 import { connectRedis, redactUrl, redisFault } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
+import { AccessKeys } from "./access/keys.ts";
+import { Vault } from "./access/vault.ts";
 import { Buckets } from "./buckets/buckets.ts";
 import { Expiry } from "./buckets/expiry.ts";
 import { Chunks } from "./chunks/chunks.ts";
@@ -32,6 +34,7 @@ import { Objects } from "./objects/objects.ts";
 import { Readers } from "./objects/readers.ts";
 import { ObjectIndex } from "./objects/redis.ts";
 import { storeKeys, StoreScripts } from "./objects/scripts.ts";
+import { isS3, s3Face } from "./s3/http.ts";
 import { Uploads } from "./uploads/uploads.ts";
 
 /** A checkpoint is taken when the journal has grown to this many files. */
@@ -48,6 +51,7 @@ export interface RunningStore extends Started {
   readonly buckets: Buckets;
   readonly lifecycle: Lifecycle;
   readonly uploads: Uploads;
+  readonly accessKeys: AccessKeys;
   readonly collector: Collector;
   readonly compactor: Compactor;
 }
@@ -104,20 +108,32 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     expireMs: config.uploadExpireMs,
   });
   await uploads.prepare();
+  const accessKeys = new AccessKeys(scripts, await Vault.open(dataDir), clock);
   const redisReady = async () => (await redis.ping().catch(() => undefined)) === "PONG";
   const app = storeApp({
     objects,
     buckets,
     lifecycle,
     uploads,
+    accessKeys,
     log,
     ready: async () => ({
       redis: (await redisReady()) || `Redis at ${redactUrl(config.redisUrl)} does not answer`,
     }),
   });
   const rest = restFace(app, log);
+  const s3 = s3Face({
+    objects,
+    buckets,
+    uploads,
+    accessKeys,
+    clock,
+    log,
+    domain: config.s3Domain,
+    corsOrigins: config.s3CorsOrigins,
+  });
   const http = stack.use(
-    await listenHttp(() => rest, config.httpListen, {
+    await listenHttp((head) => (isS3(head, config.s3Domain) ? s3 : rest), config.httpListen, {
       log,
       maxBodyBytes,
       idleTimeoutMs: config.idleTimeoutMs,
@@ -149,6 +165,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     buckets,
     lifecycle,
     uploads,
+    accessKeys,
     collector,
     compactor,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),

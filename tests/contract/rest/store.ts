@@ -3,6 +3,7 @@ import { expect } from "bun:test";
 import type { Cases } from "../cases.ts";
 import type { Json, World } from "../world.ts";
 import { operational } from "./operational.ts";
+import { accessKeysRest } from "./access-keys.ts";
 import { uploadsRest } from "./uploads.ts";
 
 let buckets = 0;
@@ -22,6 +23,7 @@ async function bucketWith(world: World, text: string): Promise<{ bucket: string;
 export const storeRest: Cases = {
   ...operational("store"),
   ...uploadsRest,
+  ...accessKeysRest,
   "PUT /v1/buckets/{bucket}": async ({ world }) => {
     const path = { bucket: "made-once" };
     const made = await world.ok("store", "PUT /v1/buckets/{bucket}", { path });

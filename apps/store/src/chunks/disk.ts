@@ -6,7 +6,7 @@
 import { constants } from "node:fs";
 import { mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { failpoint } from "../failpoint.ts";
 import type { Blobs, StoredBlob } from "./blobs.ts";
 import { diskFault, type Space } from "./space.ts";
@@ -22,6 +22,19 @@ export async function syncDirectory(path: string): Promise<void> {
 
 function errorCode(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException).code;
+}
+
+/** Replaces a small file, so that after a crash it is the old one or the new one. */
+export async function replaceFile(path: string, bytes: string | Buffer, mode = 0o644) {
+  const file = await open(`${path}.new`, "w", mode);
+  try {
+    await file.writeFile(bytes);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await rename(`${path}.new`, path);
+  await syncDirectory(dirname(path));
 }
 
 export class DiskBlobs implements Blobs {

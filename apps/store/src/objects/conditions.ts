@@ -1,4 +1,6 @@
 /** Conditions of a read (RFC 9110, section 13.2.2), for every HTTP face of the store. */
+import { Fault } from "@spear/shared/fault.ts";
+import { parseRangeHeader, type RangeRequest } from "./range.ts";
 import type { StoredObject } from "./schema.ts";
 
 export type ReadVerdict = "send" | "not_modified" | "precondition_failed";
@@ -43,8 +45,19 @@ export function readVerdict(headers: Headers, object: StoredObject): ReadVerdict
   return "send";
 }
 
+/**
+ * The range that a read asks for, if it is of this version; undefined for the
+ * whole object. Errors: `range_not_satisfiable` for any range of no bytes.
+ */
+export function rangeAsked(headers: Headers, object: StoredObject): RangeRequest | undefined {
+  const asked = parseRangeHeader(headers.get("range"));
+  if (asked === undefined || !rangeHolds(headers, object)) return undefined;
+  if (object.sizeBytes > 0) return asked;
+  throw new Fault("range_not_satisfiable", "the object has 0 bytes", { field: "range" });
+}
+
 /** False if an If-Range header says that the range is of another version. */
-export function rangeHolds(headers: Headers, object: StoredObject): boolean {
+function rangeHolds(headers: Headers, object: StoredObject): boolean {
   const header = headers.get("if-range");
   if (header === null) return true;
   if (header.startsWith('"')) return etagMatches(header, object.etag);

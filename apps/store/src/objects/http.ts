@@ -4,10 +4,10 @@ import { Fault } from "@spear/shared/fault.ts";
 import { parseId, type ObjectId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { rawOf, streamingAnswer } from "../http/listener.ts";
-import { rangeHolds, readVerdict } from "./conditions.ts";
+import { rangeAsked, readVerdict } from "./conditions.ts";
 import { contentHeaders } from "./attributes.ts";
 import type { CopyRequest, Objects, PutRequest } from "./objects.ts";
-import { parseRangeHeader, type ByteRange } from "./range.ts";
+import type { ByteRange } from "./range.ts";
 import {
   copyBody,
   deleteBody,
@@ -143,11 +143,10 @@ async function get(objects: Objects, target: ObjectName | ObjectId, request: Req
   // Elysia brings a HEAD here, whatever route there is for it.
   if (request.method === "HEAD") return head(objects, target, request);
   const { headers } = request;
-  const asked = parseRangeHeader(headers.get("range"));
   let unmodified = false;
   const opened = await objects.open(target, rawOf(request).signal, (object) => {
     unmodified = verdictOf(headers, object) === "not_modified";
-    return unmodified || !rangeHolds(headers, object) ? undefined : asked;
+    return unmodified ? undefined : rangeAsked(headers, object);
   });
   const answer = objectHeaders(opened.object);
   if (unmodified) return new Response(null, { status: 304, headers: answer });

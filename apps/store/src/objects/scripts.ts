@@ -33,6 +33,7 @@ export function storeKeys(keys: Keys) {
     fences: keys.store("fences"),
     usage: keys.store("usage"),
     uploads: keys.store("uploads"),
+    accessKeys: keys.store("access-keys"),
     names: (bucket: string) => keys.store("names", bucket),
     lock: (what: string) => keys.store("lock", what),
     /** SMS's record of a task, which says whether an attempt may still commit (T3). */
