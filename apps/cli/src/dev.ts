@@ -3,6 +3,8 @@ import { aborted } from "@spear/shared/lifecycle.ts";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import type { NewAccessKey } from "./access-key.ts";
+import { developmentKey } from "./cluster/access-key.ts";
 import { startCluster, type Cluster } from "./cluster/cluster.ts";
 import { formatLogLine } from "./cluster/console.ts";
 import { Interrupts } from "./interrupts.ts";
@@ -102,7 +104,8 @@ async function dev(options: DevOptions): Promise<void> {
     throw error;
   }
   try {
-    process.stdout.write(banner(cluster, options, paint));
+    const key = await developmentKey(resolve(options.dataDir), cluster.store.http);
+    process.stdout.write(banner(cluster, key, options, paint));
     await aborted(stop.signal);
   } finally {
     await cluster[Symbol.asyncDispose]();
@@ -113,6 +116,7 @@ async function dev(options: DevOptions): Promise<void> {
 /** Where things are, and what to try. */
 export function banner(
   { sms, store, nodes }: Pick<Cluster, "sms" | "store" | "nodes">,
+  key: Pick<NewAccessKey, "id" | "secret">,
   { dataDir }: Pick<DevOptions, "dataDir">,
   paint: Paint,
 ): string {
@@ -130,6 +134,7 @@ ${paint("green", "SPEAR is ready.")} Ctrl-C stops it; its state stays in ${resol
 
   SMS     http://${sms.http}  (API: /docs)  gRPC ${sms.grpc}
   Store   http://${store.http}  (API: /docs)  gRPC ${store.grpc}
+  S3      http://${store.http}  with AWS_ACCESS_KEY_ID=${key.id} AWS_SECRET_ACCESS_KEY=${key.secret}
   Nodes   ${nodes.join(", ")}
 
 Try in another terminal:

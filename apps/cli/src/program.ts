@@ -1,5 +1,6 @@
 /** The CLI's commands and global options, put together. */
 import { Command } from "commander";
+import { addAccessKey } from "./access-key.ts";
 import { addBucket } from "./bucket.ts";
 import { addBuild } from "./build.ts";
 import { addCompletion } from "./completion.ts";
@@ -36,6 +37,7 @@ export function createProgram(): Command {
   addNode(program);
   addObject(program);
   addBucket(program);
+  addAccessKey(program);
   // These take their flags by themselves; they stand here to be listed.
   for (const [name, { brief }] of Object.entries(programs)) {
     program.command(name).summary(brief).usage("[flags]").helpOption(false);
