@@ -54,7 +54,7 @@ async function join(address: string, number: number): Promise<Beating> {
   const { nodeId } = await unary(
     client,
     client.register,
-    { node, joinToken: "" },
+    { node, joinToken: "", nodeCredential: "" },
     { timeoutMs: 60_000 },
   );
   const stream: ClientDuplexStream<SessionRequest, SessionResponse> = client.session();
@@ -65,7 +65,10 @@ async function join(address: string, number: number): Promise<Beating> {
   });
   const welcomed = new Promise((resolve) => stream.once("data", resolve));
   stream.write({
-    body: { $case: "hello", value: { nodeId, incarnation, held: [], clusterId: "", session: 1 } },
+    body: {
+      $case: "hello",
+      value: { nodeId, incarnation, held: [], clusterId: "", session: 1, nodeCredential: "" },
+    },
   });
   await welcomed;
   stream.on("data", () => undefined);

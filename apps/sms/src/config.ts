@@ -26,6 +26,12 @@ export const smsConfig = Type.Object(
       default: "",
       description: "HTTP address of the Object Store, as http://127.0.0.1:7720.",
     }),
+    joinTokens: Type.String({
+      default: "off",
+      pattern: "^(off|required)$",
+      errorMessage: "must be off or required",
+      description: "required: a node that is not known yet has to show a join token.",
+    }),
     leaseMs: Type.Integer({
       default: 4_000,
       minimum: 200,

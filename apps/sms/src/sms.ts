@@ -28,6 +28,7 @@ import { scheduleService } from "./schedules/grpc.ts";
 import { type ScheduleHttpDeps, scheduleRoutes } from "./schedules/http.ts";
 import { ScheduleRecords } from "./schedules/redis.ts";
 import { Schedules } from "./schedules/schedules.ts";
+import { Admission } from "./nodes/admission.ts";
 import { nodeService } from "./nodes/grpc.ts";
 import { nodeRoutes } from "./nodes/http.ts";
 import { Nodes } from "./nodes/nodes.ts";
@@ -70,7 +71,7 @@ export interface SmsDeps {
 export type SmsServices = TaskHttpDeps &
   JobHttpDeps &
   ScheduleHttpDeps &
-  EventHttpDeps & { nodes: Nodes };
+  EventHttpDeps & { nodes: Nodes; admission: Admission };
 
 /** The REST application over its services. */
 export function smsHttp(
@@ -196,6 +197,12 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       store,
       clock,
     });
+    const admission = new Admission({
+      redis,
+      keys,
+      clock,
+      required: config.joinTokens === "required",
+    });
     const reconciler = new Reconciler({ tasks: records, nodes, reports, dispatcher, clock });
     const leader = stack.use(
       new Leader({
@@ -234,7 +241,10 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     });
     const http = stack.use(
       startHttp(
-        smsHttp({ tasks, jobs, schedules, explainer, logs, audits, events, nodes, log }, ready),
+        smsHttp(
+          { tasks, jobs, schedules, explainer, logs, audits, events, nodes, admission, log },
+          ready,
+        ),
         config.httpListen,
         maxBodyBytes * 2,
       ),
@@ -247,7 +257,17 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     };
     const grpc = stack.use(
       await startGrpc(config.grpcListen, [
-        nodeService(handlers, { nodes, sessions, reports, seals, audits, events, cluster, log }),
+        nodeService(handlers, {
+          nodes,
+          admission,
+          sessions,
+          reports,
+          seals,
+          audits,
+          events,
+          cluster,
+          log,
+        }),
         taskService(handlers, { tasks, explainer, logs, audits, events }),
         jobService(handlers, { jobs, events }),
         scheduleService(handlers, { schedules, jobs }),

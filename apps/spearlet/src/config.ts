@@ -64,6 +64,15 @@ export const spearletConfig = Type.Object(
         description: "Most attempts at once; default: 16 for each core",
       }),
     ),
+    extras: Type.Record(
+      Type.String({ pattern: "^[a-z][a-z0-9-]{0,31}$" }),
+      Type.Integer({ minimum: 0, maximum: 2 ** 20 }),
+      {
+        default: {},
+        additionalProperties: false,
+        description: "Countable things to offer, as gpu=2,licence=1",
+      },
+    ),
     redisUrl: Type.Optional(
       Type.String({ description: "Redis of the node's queue; default: what SMS says" }),
     ),

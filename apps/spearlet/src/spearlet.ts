@@ -25,7 +25,7 @@ import { processPolicy, type SpearletConfig } from "./config.ts";
 import { healthService } from "./control/grpc.ts";
 import { healthRoutes } from "./control/http.ts";
 import type { Examine } from "./control/schema.ts";
-import { lockDataDir, nodeIdIn } from "./control/identity.ts";
+import { credentialIn, lockDataDir, nodeIdIn } from "./control/identity.ts";
 import { Link } from "./control/link.ts";
 import { LocalNode } from "./control/node.ts";
 import { Ownership } from "./control/ownership.ts";
@@ -233,6 +233,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     new Link({
       smsAddress,
       joinToken: config.joinToken,
+      credential: credentialIn(dataDir),
       incarnation: node.incarnation,
       describe: () => node.describe(),
       usage: () => node.usage(),

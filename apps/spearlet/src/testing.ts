@@ -101,6 +101,9 @@ export class ScriptedSms implements AsyncDisposable {
       cordonNode: handlers.unary(later),
       labelNode: handlers.unary(later),
       getNodeUsage: handlers.unary(later),
+      createJoinToken: handlers.unary(later),
+      listJoinTokens: handlers.unary(later),
+      revokeJoinToken: handlers.unary(later),
     };
     const service = { definition: NodeServiceService, handlers: implementation };
     this.#server = await startGrpc(this.address, [service]);

@@ -35,16 +35,20 @@ function coerce(schema: TSchema, value: unknown): unknown {
           : value;
     case "array":
       return value === "" ? [] : value.split(",");
-    case "object":
+    case "object": {
+      const [rule = {}] = Object.values((schema["patternProperties"] ?? {}) as TSchema[]);
       return Object.fromEntries(
         value
           .split(",")
           .filter((pair) => pair !== "")
           .map((pair) => {
             const at = pair.indexOf("=");
-            return at < 0 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
+            return at < 0
+              ? [pair, ""]
+              : [pair.slice(0, at), coerce(rule as TSchema, pair.slice(at + 1))];
           }),
       );
+    }
     default:
       return value;
   }

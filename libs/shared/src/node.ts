@@ -68,6 +68,18 @@ export type UsageSample = Static<typeof UsageSample>;
 export const RuntimeInfo = Type.Object({ name: Type.String(), version: Type.String() });
 export type RuntimeInfo = Static<typeof RuntimeInfo>;
 
+/** What is known of a token with which nodes join; the token itself is not kept. */
+export const JoinToken = Type.Object(
+  {
+    id: Type.String({ description: "First part of the token." }),
+    name: Type.String({ description: "Name for people." }),
+    createdAtMs: Type.Integer(),
+    expiresAtMs: Type.Optional(Type.Integer({ description: "Absent: never." })),
+  },
+  { $id: "JoinToken", description: "A token with which nodes join." },
+);
+export type JoinToken = Static<typeof JoinToken>;
+
 /** A machine that runs a SPEARlet. */
 export const Node = Type.Object(
   {

@@ -70,6 +70,23 @@ export const smsGrpc: Cases = {
     const request = { nodeId, remove: ["zone"] };
     expect(await world.unary("sms", "NodeService/LabelNode", request)).not.toHaveProperty("labels");
   },
+  "NodeService/CreateJoinToken": async ({ world }) => {
+    const request = { name: "rack 2", ttlMs: "60000" };
+    const { secret, joinToken } = await world.unary("sms", "NodeService/CreateJoinToken", request);
+    expect(secret).toStartWith(`spear-join-${(joinToken as Json)["id"] as string}.`);
+  },
+  "NodeService/ListJoinTokens": async ({ world }) => {
+    const { joinToken } = await world.unary("sms", "NodeService/CreateJoinToken", {});
+    const { joinTokens } = await world.unary("sms", "NodeService/ListJoinTokens", {});
+    expect(joinTokens).toContainEqual(joinToken);
+  },
+  "NodeService/RevokeJoinToken": async ({ world }) => {
+    const made = await world.unary("sms", "NodeService/CreateJoinToken", {});
+    const { id } = made["joinToken"] as Json;
+    await world.unary("sms", "NodeService/RevokeJoinToken", { id });
+    const { joinTokens } = await world.unary("sms", "NodeService/ListJoinTokens", {});
+    expect(JSON.stringify(joinTokens ?? [])).not.toContain(id as string);
+  },
   "NodeService/GetNodeUsage": async ({ world, node }) => {
     const request = { nodeId: node };
     const { samples } = await world.unary("sms", "NodeService/GetNodeUsage", request);

@@ -143,6 +143,26 @@ export const smsRest: Cases = {
     const { samples } = await world.ok("sms", "GET /v1/nodes/{id}/usage", { path: { id: node } });
     expect((samples as Json[])[0]).toMatchObject({ reservedSlots: expect.any(Number) });
   },
+  "POST /v1/join-tokens": async ({ world }) => {
+    const body = { name: "rack 1", ttlMs: 60_000 };
+    const made = await world.ok("sms", "POST /v1/join-tokens", { body }, 201);
+    expect(made["secret"]).toMatch(/^spear-join-[0-9a-f]{8}\.\S{43}$/);
+    expect(made["joinToken"]).toMatchObject({ name: "rack 1", expiresAtMs: expect.any(Number) });
+  },
+  "GET /v1/join-tokens": async ({ world }) => {
+    const body = { ttlMs: 0 };
+    const { joinToken } = await world.ok("sms", "POST /v1/join-tokens", { body }, 201);
+    const { joinTokens } = await world.ok("sms", "GET /v1/join-tokens");
+    expect(joinTokens).toContainEqual(joinToken);
+    expect(JSON.stringify(joinTokens)).not.toContain("hash");
+  },
+  "DELETE /v1/join-tokens/{id}": async ({ world }) => {
+    const made = await world.ok("sms", "POST /v1/join-tokens", { body: {} }, 201);
+    const path = { id: (made["joinToken"] as Json)["id"] as string };
+    await world.ok("sms", "DELETE /v1/join-tokens/{id}", { path }, 204);
+    const again = await world.problem("sms", "DELETE /v1/join-tokens/{id}", { path });
+    expect(again.code).toBe("not_found");
+  },
   "DELETE /v1/nodes/{id}": async ({ world }) => {
     const id = await world.paperNode();
     await world.ok("sms", "DELETE /v1/nodes/{id}", { path: { id } }, 204);

@@ -17,6 +17,7 @@ import type { EventLog } from "../events/events.ts";
 import type { Audits } from "../tasks/audits.ts";
 import type { Reports } from "../tasks/reports.ts";
 import type { Seals } from "../tasks/seals.ts";
+import type { Admission } from "./admission.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Session, Sessions } from "./sessions.ts";
 import { nodeToProto, registrationFromProto, usageFromProto } from "./wire.ts";
@@ -30,6 +31,7 @@ export interface ClusterFacts {
 
 export interface NodeGrpcDeps {
   nodes: Nodes;
+  admission: Admission;
   sessions: Sessions;
   reports: Reports;
   seals: Seals;
@@ -43,10 +45,13 @@ export interface NodeGrpcDeps {
 const retryMs = 250;
 
 export function nodeService(handlers: Handlers, deps: NodeGrpcDeps): GrpcService {
-  const { nodes, cluster } = deps;
+  const { nodes, admission, cluster } = deps;
   const implementation: NodeServiceServer = {
-    register: handlers.unary(async ({ node }) => {
-      const nodeId = await nodes.register(registrationFromProto(node));
+    register: handlers.unary(async ({ node, joinToken, nodeCredential }) => {
+      const registration = registrationFromProto(node);
+      await admission.admit(registration.id, joinToken, nodeCredential);
+      const nodeId = await nodes.register(registration);
+      await admission.bind(nodeId, nodeCredential);
       return { nodeId, ...cluster, ...nodes.lease, smsAddresses: [], clusterId: "" };
     }),
     deregister: handlers.unary(async ({ nodeId }) => {
@@ -79,6 +84,12 @@ export function nodeService(handlers: Handlers, deps: NodeGrpcDeps): GrpcService
     labelNode: handlers.unary(async ({ nodeId, set, remove }) =>
       nodeToProto(await nodes.label(parseId("node", nodeId, "nodeId"), { set, remove })),
     ),
+    createJoinToken: handlers.unary(({ name, ttlMs }) => admission.create(name, ttlMs)),
+    listJoinTokens: handlers.unary(async () => ({ joinTokens: await admission.list() })),
+    revokeJoinToken: handlers.unary(async ({ id }) => {
+      await admission.revoke(id);
+      return {};
+    }),
     getNodeUsage: handlers.unary(async ({ nodeId }) => ({
       samples: await nodes.usage(parseId("node", nodeId, "nodeId")),
     })),
@@ -102,7 +113,8 @@ async function* session(
     });
   }
   const nodeId = parseId("node", hello.value.nodeId, "hello.nodeId");
-  const { incarnation, held, session: number } = hello.value;
+  const { incarnation, held, session: number, nodeCredential } = hello.value;
+  await deps.admission.recognise(nodeId, nodeCredential);
   const disowned = await nodes.hello(nodeId, incarnation, held, number);
   const current = sessions.open(nodeId, incarnation);
   // Wishes to stop an attempt reach the replica that has the session as events.

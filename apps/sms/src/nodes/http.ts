@@ -1,16 +1,17 @@
 /** Nodes over REST: parses, calls, encodes. */
 import { parseId } from "@spear/shared/ids.ts";
-import { Node, NodeStateSchema, UsageSample } from "@spear/shared/node.ts";
+import { JoinToken, Node, NodeStateSchema, UsageSample } from "@spear/shared/node.ts";
 import { Elysia, t } from "elysia";
+import type { Admission } from "./admission.ts";
 import type { Nodes } from "./nodes.ts";
 
 const tags = ["nodes"];
 const closed = { additionalProperties: false } as const;
 const nodeId = t.Object({ id: t.String({ description: "node_…" }) });
 
-export function nodeRoutes({ nodes }: { nodes: Nodes }) {
+export function nodeRoutes({ nodes, admission }: { nodes: Nodes; admission: Admission }) {
   return new Elysia()
-    .model({ Node })
+    .model({ Node, JoinToken })
     .get(
       "/v1/nodes",
       async ({ query }) => {
@@ -125,7 +126,9 @@ export function nodeRoutes({ nodes }: { nodes: Nodes }) {
     .delete(
       "/v1/nodes/:id",
       async ({ params, set }) => {
-        await nodes.deregister(parseId("node", params.id, "id"));
+        const id = parseId("node", params.id, "id");
+        await nodes.deregister(id);
+        await admission.forget(id);
         set.status = 204;
       },
       {
@@ -135,6 +138,59 @@ export function nodeRoutes({ nodes }: { nodes: Nodes }) {
           summary: "Take a node out; its tasks go elsewhere.",
           tags,
           responses: { 204: { description: "It is out." } },
+        },
+      },
+    )
+    .post(
+      "/v1/join-tokens",
+      async ({ body, set }) => {
+        set.status = 201;
+        return await admission.create(body.name ?? "", body.ttlMs);
+      },
+      {
+        body: t.Object(
+          {
+            name: t.Optional(t.String({ description: "Name for people." })),
+            ttlMs: t.Optional(
+              t.Integer({ description: "How long it is good for. Default a day; 0: for ever." }),
+            ),
+          },
+          closed,
+        ),
+        response: {
+          201: t.Object({
+            joinToken: t.Ref(JoinToken),
+            secret: t.String({ description: "The token; it can't be shown again." }),
+          }),
+        },
+        detail: {
+          operationId: "createJoinToken",
+          summary: "Make a token with which nodes join; it is shown this once.",
+          tags,
+        },
+      },
+    )
+    .get("/v1/join-tokens", async () => ({ joinTokens: await admission.list() }), {
+      response: t.Object({ joinTokens: t.Array(t.Ref(JoinToken)) }),
+      detail: {
+        operationId: "listJoinTokens",
+        summary: "Join tokens that have not expired, oldest first.",
+        tags,
+      },
+    })
+    .delete(
+      "/v1/join-tokens/:id",
+      async ({ params, set }) => {
+        await admission.revoke(params.id);
+        set.status = 204;
+      },
+      {
+        params: t.Object({ id: t.String({ description: "First part of the token." }) }),
+        detail: {
+          operationId: "revokeJoinToken",
+          summary: "Make a join token worthless; nodes that have joined with it stay.",
+          tags,
+          responses: { 204: { description: "It is worthless." } },
         },
       },
     );

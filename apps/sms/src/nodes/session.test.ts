@@ -66,6 +66,7 @@ class ScriptedNode implements AsyncDisposable {
   async join(slots = 10, id = ""): Promise<this> {
     const { nodeId } = await unary(client, client.register, {
       joinToken: "",
+      nodeCredential: "",
       node: {
         id,
         name: "scripted",
@@ -98,7 +99,14 @@ class ScriptedNode implements AsyncDisposable {
     });
     this.#send({
       $case: "hello",
-      value: { nodeId: this.id, incarnation: this.incarnation, held, clusterId: "", session: 1 },
+      value: {
+        nodeId: this.id,
+        incarnation: this.incarnation,
+        held,
+        clusterId: "",
+        session: 1,
+        nodeCredential: "",
+      },
     });
     await this.message("welcome");
     this.#heart = setInterval(() => {

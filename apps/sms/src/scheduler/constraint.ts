@@ -8,7 +8,10 @@ const operators = ["==", "!=", ">=", "<=", ">", "<", "in", "exists"] as const;
 type Operator = (typeof operators)[number];
 
 export interface Constraint {
-  /** `label.NAME`, `runtime`, `arch`, `os`, `version`, `hostname`, `name` or `node`. */
+  /**
+   * `label.NAME`, `runtime`, `runtime.NAME` (its version), `arch`, `os`, `kernel`,
+   * `distribution`, `version`, `hostname`, `name` or `node`.
+   */
   subject: string;
   operator: Operator;
   /** Empty for `exists`, several for `in`. */
@@ -18,7 +21,7 @@ export interface Constraint {
 }
 
 const subjects =
-  /^(label\.[A-Za-z0-9][A-Za-z0-9._/-]*|runtime|arch|os|version|hostname|name|node)$/;
+  /^(label\.[A-Za-z0-9][A-Za-z0-9._/-]*|runtime(\.[a-z]+)?|arch|os|kernel|distribution|version|hostname|name|node)$/;
 const shape = /^\s*(\S+)\s+(==|!=|>=|<=|>|<|in|exists)(?:\s+(.+?))?\s*$/;
 
 /** The condition that `text` stands for; throws `invalid_argument` naming `field`. */
@@ -30,7 +33,7 @@ export function parseConstraint(text: string, field: string): Constraint {
   if (!subjects.test(subject)) {
     throw new Fault("invalid_argument", `${field}: "${subject}" is nothing a node has`, {
       field,
-      help: "use label.NAME, runtime, arch, os, version, hostname, name or node",
+      help: "use label.NAME, runtime, runtime.NAME, arch, os, kernel, distribution, version, hostname, name or node",
     });
   }
   if ((operator === "exists") !== (rest === undefined)) {

@@ -18,9 +18,16 @@ const batch = 1_000;
 
 function attributesOf(node: Node): Attributes {
   const runtimes = node.runtimes.map((runtime) => runtime.name);
-  const single: Record<string, string> = {
+  const versions = new Map(
+    node.runtimes
+      .filter(({ version }) => version !== "")
+      .map(({ name, version }) => [`runtime.${name}`, version]),
+  );
+  const single: Record<string, string | undefined> = {
     arch: node.facts.arch,
     os: node.facts.os,
+    kernel: node.facts.kernel,
+    distribution: node.facts.distribution,
     version: node.facts.version,
     hostname: node.facts.hostname,
     name: node.name,
@@ -30,7 +37,7 @@ function attributesOf(node: Node): Attributes {
     if (subject === "runtime") return runtimes;
     const value = subject.startsWith("label.")
       ? node.labels[subject.slice("label.".length)]
-      : single[subject];
+      : (single[subject] ?? versions.get(subject));
     return value === undefined ? [] : [value];
   };
 }

@@ -13,7 +13,7 @@ const slotsPerCore = 16;
 
 /** What the node offers: the settings, else the machine within its control groups. */
 export function measureCapacity(
-  config: Pick<SpearletConfig, "cpu" | "memoryBytes" | "slots">,
+  config: Pick<SpearletConfig, "cpu" | "memoryBytes" | "slots" | "extras">,
 ): Capacity {
   const groups = findCgroups();
   const cpu = config.cpu ?? Math.min(availableParallelism(), cpuLimit(groups) ?? Infinity);
@@ -21,7 +21,7 @@ export function measureCapacity(
     cpu,
     memoryBytes: config.memoryBytes ?? Math.min(totalmem(), memoryLimit(groups) ?? Infinity),
     slots: config.slots ?? Math.max(1, Math.ceil(cpu)) * slotsPerCore,
-    extras: {},
+    extras: config.extras,
   };
 }
 

@@ -1,14 +1,16 @@
 /**
- * Who this node is: its id, made at the first start and kept in the data directory
- * for ever, and the lock that keeps a second SPEARlet out of the same directory.
+ * Who this node is: its id and its credential, made at the first start and kept in the
+ * data directory for ever, and the lock that keeps a second SPEARlet out of the same directory.
  */
+import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "@spear/shared/fault.ts";
 import { isId, type IdSource, type NodeId } from "@spear/shared/ids.ts";
 import { isAlive, processInfo, type ProcessId } from "../machine/proc.ts";
 
-function readText(path: string): string | undefined {
+/** The text of a file; undefined if it can't be read. */
+export function readText(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
   } catch {
@@ -31,6 +33,16 @@ export function nodeIdIn(dataDir: string, ids: IdSource): NodeId {
   const id = ids.next("node");
   replace(path, `${id}\n`);
   return id;
+}
+
+/** The secret by which SMS knows this node: the one in the data directory, else a new one. */
+export function credentialIn(dataDir: string): string {
+  const path = join(dataDir, "node-credential");
+  const kept = readText(path)?.trim();
+  if (kept !== undefined && kept !== "") return kept;
+  const credential = randomBytes(32).toString("base64url");
+  replace(path, `${credential}\n`);
+  return credential;
 }
 
 /**

@@ -30,6 +30,8 @@ import type { Reports } from "./reports.ts";
 export interface LinkOptions {
   smsAddress: string;
   joinToken: string;
+  /** Secret by which SMS knows the node. */
+  credential: string;
   /** This run of the SPEARlet. */
   incarnation: string;
   /** The node as it is to be known now. */
@@ -128,16 +130,17 @@ export class Link implements AsyncDisposable {
     this.#away = true;
     const { smsAddress, log } = this.#options;
     const cause = fault.code === "internal" ? { err: fault.cause ?? fault } : {};
-    log.warn({ smsAddress, code: fault.code, reason: fault.message, ...cause }, "SMS is away");
+    const said = fault.code === "unauthenticated" ? "SMS does not let the node in" : "SMS is away";
+    log.warn({ smsAddress, code: fault.code, reason: fault.message, ...cause }, said);
   }
 
   /** Tells SMS what the node is and offers now. */
   async announce(signal?: AbortSignal): Promise<void> {
-    const { joinToken, describe, onRegistered } = this.#options;
+    const { joinToken, credential, describe, onRegistered } = this.#options;
     const response = await unary(
       this.#client,
       this.#client.register,
-      { node: describe(), joinToken },
+      { node: describe(), joinToken, nodeCredential: credential },
       signal === undefined ? {} : { signal },
     );
     this.#registered = true;
@@ -187,6 +190,7 @@ export class Link implements AsyncDisposable {
         held: [...held.values()],
         clusterId: "",
         session: reports.nextSession(incarnation),
+        nodeCredential: this.#options.credential,
       },
     });
     const reads = new LogReads(stream, this.#options, over.signal);

@@ -1,10 +1,12 @@
 /** This node as the cluster is to know it, and what the cluster told it. */
-import { arch, hostname, release, type } from "node:os";
+import { statfsSync } from "node:fs";
+import { arch, cpus, hostname, platform, release, totalmem } from "node:os";
 import { NodeState, type Node as WireNode } from "@spear/proto/gen/spear/common/v1/node.ts";
 import type { RegisterResponse } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import type { NodeId } from "@spear/shared/ids.ts";
 import type { NodeUsage, RuntimeInfo } from "@spear/shared/node.ts";
 import type { SpearletConfig } from "../config.ts";
+import { readText } from "./identity.ts";
 import { measureCapacity, UsageMeter } from "./capacity.ts";
 
 export interface NodeDeps {
@@ -24,6 +26,7 @@ export class LocalNode {
   readonly capacity;
   readonly #deps: NodeDeps;
   readonly #meter: UsageMeter;
+  readonly #machine;
   #storeUrl: string | undefined;
   /** Where it listens; set before it registers. */
   addresses = { http: "", grpc: "" };
@@ -32,6 +35,7 @@ export class LocalNode {
     this.#deps = deps;
     const { config } = deps;
     this.capacity = measureCapacity(config);
+    this.#machine = machineFacts(config.dataDir);
     this.#meter = new UsageMeter(config.dataDir);
     this.id = deps.id;
     this.#storeUrl = config.storeUrl;
@@ -66,15 +70,35 @@ export class LocalNode {
       runtimes: runtimes(),
       facts: {
         hostname: hostname(),
-        os: `${type()} ${release()}`,
+        os: platform(),
         arch: arch(),
         version,
         pid: process.pid,
         killMethod,
+        ...this.#machine,
       },
       registeredAtMs: 0,
       lastSeenAtMs: 0,
       incarnation: this.incarnation,
     };
   }
+}
+
+/** What the machine is, whatever of it is offered; what can't be read is left out. */
+function machineFacts(dataDir: string) {
+  const { bsize, blocks } = statfsSync(dataDir);
+  const all = cpus();
+  return {
+    kernel: release(),
+    distribution: distributionIn(readText("/etc/os-release") ?? ""),
+    cpuModel: all[0]?.model,
+    cpus: all.length,
+    memoryBytes: totalmem(),
+    diskBytes: bsize * blocks,
+  };
+}
+
+/** `Debian GNU/Linux 12 (bookworm)`, from a file as os-release. */
+export function distributionIn(text: string): string | undefined {
+  return /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(text)?.[1];
 }

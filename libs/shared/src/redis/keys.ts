@@ -141,6 +141,14 @@ export class Keys {
   nodeUsage(id: NodeId | string): string {
     return this.#key("node-usage", id);
   }
+  /** Hash: join token's id → what is known of it; never the token. */
+  get joinTokens(): string {
+    return this.#key("join-tokens");
+  }
+  /** Hash: node → hash of the credential that it is known by. */
+  get nodeCredentials(): string {
+    return this.#key("node-credentials");
+  }
   /** Sorted set: node ids by when their lease runs out. */
   get leases(): string {
     return this.#key("leases");
