@@ -1,6 +1,6 @@
 #!/bin/sh
 # Takes a node out of work, as before a reboot, and gives it work again. A task that runs
-# there may finish for five seconds; then it moves to the other node, at no cost for its
+# there may finish for two seconds; then it moves to the other node, at no cost for its
 # retries.
 #
 #   spear dev --nodes 2          (in another terminal)
@@ -16,7 +16,7 @@ done
 echo "$task runs on $node"
 
 # New tasks go elsewhere from here on. Each change of what is left is a line.
-$spear node drain "$node" --deadline 5s --wait
+$spear node drain "$node" --deadline 2s --wait
 echo "$node can be switched off now"
 
 # The history says where the task was and why it moved.

@@ -116,7 +116,7 @@ test("a drain outlives SMS and the node: what runs moves at its deadline, nothin
 });
 
 test("a task of higher priority takes the room of a running one, which runs again later", async () => {
-  const low = { ...sleeping, resources: { cpu: 2, memoryBytes: 1 }, priority: 10 };
+  const low = { ...sleeping, resources: { cpu: 2, memoryBytes: 2 ** 25 }, priority: 10 };
   const victims = [await submit(low), await submit(low)];
   for (const { id } of victims) await runs(id);
   const urgent = await runs((await submit({ ...low, priority: 90 })).id);

@@ -142,7 +142,10 @@ export class Admission {
     return (await this.#kept())
       .filter((one) => !this.#hasExpired(one))
       .toSorted((a, b) => a.createdAtMs - b.createdAtMs)
-      .map(({ hash: _, ...shown }) => shown);
+      .map((kept) => {
+        const { hash: _, ...shown } = kept;
+        return shown;
+      });
   }
 
   /** Makes a token worthless; who has joined with it stays. Throws `not_found`. */
