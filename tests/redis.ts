@@ -11,6 +11,8 @@ export interface TestRedis extends AsyncDisposable {
   readonly pid: number;
   /** Kills it, as a crash would; its data stay. */
   kill(): Promise<void>;
+  /** Forgets all that it has, as a disk that was lost does. */
+  wipe(): Promise<void>;
   /** Starts it again with the data it had. */
   restart(): Promise<void>;
 }
@@ -71,6 +73,12 @@ class RedisProcess implements TestRedis {
   async kill(): Promise<void> {
     this.#child?.kill("SIGKILL");
     await this.#child?.exited;
+  }
+
+  async wipe(): Promise<void> {
+    const redis = new Redis(this.url);
+    await redis.flushall();
+    redis.disconnect();
   }
 
   async restart(): Promise<void> {

@@ -21,37 +21,65 @@ export function progressLine(
   return `${what} [${bar}] ${Math.floor(part * 100)}%  ${formatBytes(done)} of ${formatBytes(total)}  ${rate}${left}`;
 }
 
+/** A line on a terminal's standard error that is drawn over again; nothing elsewhere. */
+export class Line implements Disposable {
+  #drawnAt = -redrawMs;
+  #shown = "";
+
+  /** Shows a text, unless the one before has only just come. */
+  show(text: string): void {
+    this.#shown = text;
+    const now = performance.now();
+    if (!process.stderr.isTTY || now - this.#drawnAt < redrawMs) return;
+    this.#drawnAt = now;
+    this.#draw();
+  }
+
+  #draw(): void {
+    process.stderr.write(`\r\u001b[K${this.#shown}`);
+  }
+
+  /** Draws the last text and leaves the line. */
+  end(): void {
+    if (this.#shown === "" || !process.stderr.isTTY) return;
+    this.#draw();
+    process.stderr.write("\n");
+    this.#shown = "";
+  }
+
+  [Symbol.dispose](): void {
+    this.end();
+  }
+}
+
 export class Progress implements Disposable {
   readonly #shown: boolean;
   readonly #what: string;
   readonly #total: number | undefined;
   readonly #startedAt = performance.now();
+  readonly #line = new Line();
   #done = 0;
-  #drawnAt = 0;
 
   constructor(wanted: boolean, what: string, total: number | undefined) {
-    this.#shown = wanted && process.stderr.isTTY;
+    this.#shown = wanted;
     this.#what = what;
     this.#total = total;
   }
 
   add(bytes: number): void {
     this.#done += bytes;
-    const now = performance.now();
-    if (!this.#shown || now - this.#drawnAt < redrawMs) return;
-    this.#drawnAt = now;
-    this.#draw();
+    if (this.#shown) this.#show();
   }
 
-  #draw(): void {
+  #show(): void {
     const elapsed = performance.now() - this.#startedAt;
-    process.stderr.write(`\r\u001b[K${progressLine(this.#what, this.#done, this.#total, elapsed)}`);
+    this.#line.show(progressLine(this.#what, this.#done, this.#total, elapsed));
   }
 
   /** Draws the last state and leaves the line. */
   [Symbol.dispose](): void {
     if (!this.#shown) return;
-    this.#draw();
-    process.stderr.write("\n");
+    this.#show();
+    this.#line.end();
   }
 }

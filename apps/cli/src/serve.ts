@@ -1,7 +1,7 @@
 /**
  * `spear sms|spearlet|store`: runs one program in this process. Their flags and
  * `--help` come from their configuration schemas. A program is loaded when it is
- * wanted: no other command pays for it.
+ * wanted: no other command pays for it. `spear store fsck` and its like are in store.ts.
  */
 const frame = () => import("@spear/shared/program.ts");
 
@@ -38,14 +38,21 @@ export const programs: Readonly<Record<string, ProgramCommand>> = {
     },
   },
   store: {
-    brief: "run the Object Store",
+    brief: "run the Object Store, or check, back up and restore it",
     run: async (flags) => {
+      const [action, ...words] = flags;
+      if (action !== undefined && !action.startsWith("-")) {
+        const { runStoreAction } = await import("./store.ts");
+        return runStoreAction(action, words);
+      }
       const [{ runProgram }, { storeConfig: config }, { start }] = await Promise.all([
         frame(),
         import("@spear/store/config.ts"),
         import("@spear/store/store.ts"),
       ]);
-      const summary = "Runs the Object Store: buckets and objects, their bytes on this disk.";
+      const summary =
+        "Runs the Object Store: buckets and objects, their bytes on this disk or in an S3 service.\n" +
+        "spear store fsck|rebuild|scrub|backup|backups|restore does something to a store.";
       return runProgram({ name: "store", summary, config, start }, flags);
     },
   },

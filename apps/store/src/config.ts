@@ -123,3 +123,19 @@ export const storeConfig = Type.Object(
 );
 
 export type StoreConfig = Static<typeof storeConfig>;
+
+/** Settings of what is done to a store from outside: the store's own, and these. */
+export const storeToolConfig = Type.Object(
+  {
+    fix: Type.Boolean({ default: false, description: "fsck: put right what can be." }),
+    rate: Type.String({
+      default: "64Mi",
+      description: "scrub: most bytes that are read in a second; max: as fast as it can.",
+    }),
+    cut: Type.Optional(Type.String({ description: "restore: which cut; the latest without it." })),
+    ...storeConfig.properties,
+  },
+  { additionalProperties: false },
+);
+
+export type StoreToolConfig = Static<typeof storeToolConfig>;

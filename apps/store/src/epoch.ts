@@ -9,9 +9,12 @@ import { redisFault } from "@spear/shared/redis/client.ts";
 import { replaceFile } from "./chunks/disk.ts";
 import type { StoreKeys } from "./objects/scripts.ts";
 
+/** File of it, in a store's directory from its first start on. */
+export const epochFile = "epoch";
+
 /** Begins the next epoch; whatever an earlier one still tries is refused from now on. */
 export async function beginEpoch(redis: Redis, keys: StoreKeys, dataDir: string): Promise<number> {
-  const file = join(dataDir, "epoch");
+  const file = join(dataDir, epochFile);
   const onDisk = Number(await readFile(file, "utf8").catch(() => "0"));
   const inRedis = Number(
     await redis.hget(keys.fences, "epoch").catch((error: unknown) => {

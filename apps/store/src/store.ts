@@ -27,8 +27,10 @@ import { Pump } from "./journal/pump.ts";
 import { recover } from "./journal/recover.ts";
 import { Collector } from "./lifecycle/collector.ts";
 import { Compactor } from "./lifecycle/compactor.ts";
+import { isHeld } from "./lifecycle/hold.ts";
 import { Lifecycle } from "./lifecycle/lifecycle.ts";
 import { Locks } from "./lifecycle/lock.ts";
+import { Presence } from "./lifecycle/presence.ts";
 import { objectStoreService } from "./objects/grpc.ts";
 import { Objects } from "./objects/objects.ts";
 import { Readers } from "./objects/readers.ts";
@@ -145,15 +147,17 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
       log,
     }),
   );
+  stack.use(new Presence(scripts, http.address, log));
   stack.use(
     new Loop("collect", config.collectMs, log, async (signal) => {
       await uploads.sweep();
       await expiry.run(signal);
       await collector.run(signal);
       await compactor.run(signal);
-      if ((await journal.tailBytes()) > config.journalBytes * checkpointFiles) {
-        await takeCheckpoint(scripts, journal, clock.nowMs());
-      }
+      if ((await journal.tailBytes()) <= config.journalBytes * checkpointFiles) return;
+      await locks.hold("collect", async () => {
+        if (!(await isHeld(scripts, clock))) await takeCheckpoint(scripts, journal, clock.nowMs());
+      });
     }),
   );
   log.info({ http: http.address, grpc: grpc.address, dataDir }, "the store is ready");

@@ -21,12 +21,27 @@ function entry(generation: number, fields: Record<string, string | number | Buff
   return { generation, packed: packFields(fields) };
 }
 
+/** The whole metadata as it stands; later changes may be in it, as far as they go. */
+interface Metadata {
+  /** All changes up to this one are in it. */
+  readonly generation: number;
+  readonly entries: AsyncGenerator<JournalEntry>;
+}
+
 /** Takes a checkpoint of the store as it stands. */
 export async function takeCheckpoint(
   scripts: StoreScripts,
   journal: Journal,
   nowMs: number,
 ): Promise<void> {
+  const { generation, entries } = await metadataOf(scripts, nowMs);
+  // Behind a checkpoint the journal has every record.
+  await scripts.reached(generation);
+  await journal.checkpoint(generation, entries);
+}
+
+/** Reads the metadata of a store that may be at work. */
+export async function metadataOf(scripts: StoreScripts, nowMs: number): Promise<Metadata> {
   const { redis, keys } = scripts;
   // Buckets are exact at this generation, so that no change behind it lacks its bucket.
   const answers = await scripts.call(
@@ -34,12 +49,10 @@ export async function takeCheckpoint(
   );
   const generation = Number(answers?.[0]?.[1] ?? 0);
   const buckets = (answers?.[1]?.[1] ?? {}) as Record<string, string>;
-  // Behind a checkpoint the journal has every record.
-  await scripts.reached(generation);
-  await journal.checkpoint(generation, entries(scripts, generation, buckets, nowMs));
+  return { generation, entries: entriesOf(scripts, generation, buckets, nowMs) };
 }
 
-async function* entries(
+async function* entriesOf(
   scripts: StoreScripts,
   generation: number,
   buckets: Record<string, string>,

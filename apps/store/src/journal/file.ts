@@ -39,8 +39,8 @@ export function encodeJournalRecord(generation: number, packed: Buffer): Buffer 
   return out;
 }
 
-function decodeJournalRecord(payload: Buffer): JournalRecord {
-  const packed = payload.subarray(8);
+/** The fields of an event, which `packFields` has packed. */
+export function recordOf(generation: number, packed: Buffer): JournalRecord {
   const fields = new Map<string, Buffer>();
   let at = 0;
   const next = (): Buffer => {
@@ -50,7 +50,7 @@ function decodeJournalRecord(payload: Buffer): JournalRecord {
     return value;
   };
   while (at < packed.length) fields.set(next().toString(), next());
-  return { generation: Number(payload.readBigUInt64BE(0)), fields, packed };
+  return { generation, fields, packed };
 }
 
 /** The whole records of a file with the offset behind each; ends at the first that is not whole. */
@@ -68,7 +68,10 @@ export async function* journalRecords(
       const body = await file.read(payload, 0, size, at + frameBytes);
       if (body.bytesRead < size || Bun.hash.crc32(payload) !== frame.readUInt32BE(4)) return;
       at += frameBytes + size;
-      yield { ...decodeJournalRecord(payload), end: at };
+      yield {
+        ...recordOf(Number(payload.readBigUInt64BE(0)), payload.subarray(8)),
+        end: at,
+      };
     }
   } finally {
     await file.close();

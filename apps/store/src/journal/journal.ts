@@ -68,6 +68,11 @@ export class Journal implements AsyncDisposable {
     return new Journal(root, maxBytes, last);
   }
 
+  /** The journal below `dataDir` to be read only, while a store may be writing it. */
+  static reader(dataDir: string): Pick<Journal, "read"> {
+    return new Journal(join(dataDir, "journal"), 0, 0);
+  }
+
   /** The last generation that is here; 0 if the journal is empty. */
   get last(): number {
     return this.#last;

@@ -4,7 +4,7 @@
  * script that looks again, so nothing that came to be kept in between goes (O3);
  * a blob's location is never used twice, so removing one can't hurt a put that
  * stores the same bytes again at the same time. What is being read stays until
- * it was read.
+ * it was read, and nothing goes while a backup is being taken.
  */
 import type { Clock } from "@spear/shared/clock.ts";
 import type { Log } from "@spear/shared/log.ts";
@@ -16,6 +16,7 @@ import { changeScript, type StoreScripts } from "../objects/scripts.ts";
 import type { Readers } from "../objects/readers.ts";
 import collectLua from "./collect.lua" with { type: "text" };
 import { keepScript } from "./lifecycle.ts";
+import { isHeld } from "./hold.ts";
 import type { Locks } from "./lock.ts";
 
 const batch = 256;
@@ -81,11 +82,15 @@ export class Collector {
     }
   }
 
+  async #pauses(signal: AbortSignal): Promise<boolean> {
+    return signal.aborted || (await isHeld(this.#scripts, this.#clock));
+  }
+
   async #collect(fence: number, signal: AbortSignal): Promise<number> {
     const { redis, keys } = this.#scripts;
     const since = this.#clock.nowMs() - this.#graceMs;
     let collected = 0;
-    for (let passed = 0; !signal.aborted;) {
+    for (let passed = 0; !(await this.#pauses(signal));) {
       const due = await this.#scripts.call(
         redis.zrangeBuffer(keys.doomed, "-inf", String(since), "BYSCORE", "LIMIT", passed, batch),
       );
@@ -107,7 +112,7 @@ export class Collector {
   /** Removes condemned blobs; one that a crash left behind goes the next time. */
   async #remove(signal: AbortSignal): Promise<void> {
     const { redis, keys } = this.#scripts;
-    while (!signal.aborted) {
+    while (!(await this.#pauses(signal))) {
       const members = await this.#scripts.call(redis.srandmemberBuffer(keys.condemned, batch));
       if (members === null || members.length === 0) return;
       for (const member of members) {

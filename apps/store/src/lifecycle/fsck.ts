@@ -58,6 +58,7 @@ export class Fsck {
   readonly #segments: Segments;
   readonly #mend: boolean;
   readonly #nowMs: number;
+  readonly #onProgress: (what: string) => void;
   readonly #findings: Finding[] = [];
   readonly #needed = new Map<string, ChunkState>();
   readonly #blobBytes = new Map<string, number>();
@@ -71,7 +72,9 @@ export class Fsck {
     segments: Segments;
     mend: boolean;
     nowMs: number;
+    onProgress: (what: string) => void;
   }) {
+    this.#onProgress = deps.onProgress;
     this.#scripts = deps.scripts;
     this.#blobs = deps.blobs;
     this.#segments = deps.segments;
@@ -91,7 +94,10 @@ export class Fsck {
 
   /** Looks at what there is; the backend may be far away, and one list is cheaper than many looks. */
   async #list(): Promise<void> {
-    for await (const { name, bytes } of this.#blobs.list()) this.#blobBytes.set(name, bytes);
+    for await (const { name, bytes } of this.#blobs.list()) {
+      this.#blobBytes.set(name, bytes);
+      this.#onProgress(`${this.#blobBytes.size} blobs`);
+    }
     for (const { segment, bytes } of await this.#segments.sealed()) {
       this.#segmentBytes.set(segment, bytes);
     }
@@ -147,6 +153,7 @@ export class Fsck {
       }
       bytes += decodeRecord(record).sizeBytes;
       const hex = id.toString("hex");
+      this.#onProgress(`${this.#named.size} names`);
       this.#named.set(hex, (this.#named.get(hex) ?? 0) + 1);
     }
     return bytes;
@@ -157,6 +164,7 @@ export class Fsck {
     let count = 0;
     for await (const [id, bytes] of this.#hscan(keys.objects)) {
       count++;
+      this.#onProgress(`${count} objects`);
       const record = decodeRecord(bytes);
       for (const { hash, bytes: size } of record.chunks) {
         const known = this.#needed.get(hash.toString("hex"));
@@ -215,6 +223,7 @@ export class Fsck {
     let chunks = 0;
     for await (const [hash, entry] of this.#hscan(keys.chunks)) {
       chunks++;
+      this.#onProgress(`${chunks} chunks`);
       const subject = hash.toString("hex");
       const needed = this.#needed.get(subject);
       if (needed === undefined) {

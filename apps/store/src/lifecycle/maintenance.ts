@@ -2,26 +2,47 @@
  * What is done to a store from outside: rebuild and fsck for one that does not
  * run, scrub beside one that may.
  */
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { systemClock } from "@spear/shared/clock.ts";
+import { Fault } from "@spear/shared/fault.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { connectRedis, redisFault } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
+import type { Blobs } from "../chunks/blobs.ts";
 import { Chunks } from "../chunks/chunks.ts";
 import { Hashing } from "../chunks/hashing.ts";
 import { openBackend } from "../chunks/backend.ts";
+import type { Segments } from "../chunks/segments.ts";
 import { Space } from "../chunks/space.ts";
 import type { StoreConfig } from "../config.ts";
-import { beginEpoch } from "../epoch.ts";
+import { beginEpoch, epochFile } from "../epoch.ts";
 import { takeCheckpoint } from "../journal/checkpoint.ts";
 import { Journal } from "../journal/journal.ts";
 import { rebuild, recover } from "../journal/recover.ts";
 import { storeKeys, StoreScripts } from "../objects/scripts.ts";
 import { Fsck, type FsckReport } from "./fsck.ts";
+import { noStoreRuns } from "./presence.ts";
 import { scrub, type ScrubReport } from "./scrub.ts";
 
 /** A store's parts without its services. */
-async function openParts(config: StoreConfig, takesOver: boolean, log: Log) {
+export interface StoreParts extends AsyncDisposable {
+  readonly dataDir: string;
+  readonly scripts: StoreScripts;
+  readonly blobs: Blobs;
+  readonly segments: Segments;
+}
+
+/**
+ * Opens a store's parts. What takes over changes something, and wants no Store to
+ * run. Errors: `conflict` if one does, `unavailable`.
+ */
+export async function openParts(
+  config: StoreConfig,
+  takesOver: boolean,
+  log: Log,
+): Promise<StoreParts> {
   await using stack = new AsyncDisposableStack();
   const dataDir = resolve(config.dataDir);
   const redis = connectRedis(config.redisUrl, "commands", log);
@@ -31,7 +52,15 @@ async function openParts(config: StoreConfig, takesOver: boolean, log: Log) {
   });
   const keys = storeKeys(new Keys(config.namespace));
   const space = new Space(dataDir, 0);
-  // A Store that runs on the same data can change nothing any more once another has taken over.
+  if (takesOver) {
+    await mkdir(dataDir, { recursive: true });
+    await noStoreRuns(new StoreScripts(redis, keys, 0));
+  } else if (!existsSync(join(dataDir, epochFile))) {
+    throw new Fault("not_found", `there are no data of a store in ${dataDir}`, {
+      help: "run it where the Store runs, with the Store's configuration",
+    });
+  }
+  // A Store that runs all the same can change nothing any more.
   const epoch = takesOver ? await beginEpoch(redis, keys, dataDir) : 0;
   const scripts = new StoreScripts(redis, keys, epoch);
   const { blobs, segments } = stack.use(
@@ -60,14 +89,19 @@ export async function rebuildStore(config: StoreConfig, log: Log): Promise<numbe
 
 /**
  * Checks a store that does not run, and with `mend` puts right what can be.
- * Errors: `unavailable`.
+ * `onProgress` hears what it is at. Errors: `conflict` if a Store runs, `unavailable`.
  */
-export async function fsckStore(config: StoreConfig, mend: boolean, log: Log): Promise<FsckReport> {
+export async function fsckStore(
+  config: StoreConfig,
+  mend: boolean,
+  log: Log,
+  onProgress: (what: string) => void = () => undefined,
+): Promise<FsckReport> {
   await using parts = await openParts(config, true, log);
   await using journal = await Journal.open(parts.dataDir, config.journalBytes);
   const nowMs = systemClock.nowMs();
   await recover(parts.scripts, journal, nowMs, log);
-  const report = await new Fsck({ ...parts, mend, nowMs }).run();
+  const report = await new Fsck({ ...parts, mend, nowMs, onProgress }).run();
   // What was mended is no change that the journal has seen: it begins anew.
   if (report.findings.some(({ mended }) => mended)) {
     await takeCheckpoint(parts.scripts, journal, nowMs);
@@ -84,9 +118,10 @@ export async function scrubStore(
   bytesPerSecond: number,
   signal: AbortSignal,
   log: Log,
+  onProgress?: (chunks: number, bytes: number) => void,
 ): Promise<ScrubReport> {
   await using parts = await openParts(config, false, log);
   using hashing = new Hashing();
   const chunks = new Chunks(parts.blobs, parts.segments, hashing, config.bufferBytes, log);
-  return await scrub(parts.scripts, chunks, bytesPerSecond, signal);
+  return await scrub(parts.scripts, chunks, { bytesPerSecond, onProgress }, signal);
 }

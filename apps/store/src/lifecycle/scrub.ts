@@ -27,7 +27,13 @@ export interface ScrubReport {
 export async function scrub(
   scripts: StoreScripts,
   chunks: Chunks,
-  bytesPerSecond: number,
+  {
+    bytesPerSecond,
+    onProgress,
+  }: {
+    bytesPerSecond: number;
+    onProgress?: ((chunks: number, bytes: number) => void) | undefined;
+  },
   signal: AbortSignal,
   clock: Clock = systemClock,
 ): Promise<ScrubReport> {
@@ -47,6 +53,7 @@ export async function scrub(
         if (seen.has(name)) continue;
         seen.add(name);
         bytes += chunk.bytes;
+        onProgress?.(seen.size, bytes);
         const problem = await chunks.verify(
           chunk,
           async () => {

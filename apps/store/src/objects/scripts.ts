@@ -32,6 +32,8 @@ export function storeKeys(keys: Keys) {
     segments: keys.store("segments"),
     fences: keys.store("fences"),
     usage: keys.store("usage"),
+    holds: keys.store("holds"),
+    alive: keys.store("alive"),
     uploads: keys.store("uploads"),
     accessKeys: keys.store("access-keys"),
     names: (bucket: string) => keys.store("names", bucket),
