@@ -113,6 +113,33 @@ export const spearletConfig = Type.Object(
       }),
       { default: ["bridge"], description: "Networks that a container may ask for besides none" },
     ),
+    imageObjects: Type.Optional(
+      Type.Boolean({
+        description:
+          "Images may be loaded from objects, and are there for every task then; default: yes, " +
+          "but not if the node listens beyond loopback",
+      }),
+    ),
+    moduleHosts: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 260 }), {
+        description:
+          "Hosts, with their ports if not the usual, from which modules may be fetched by URL, or " +
+          "any; default: any, but none if the node listens beyond loopback",
+      }),
+    ),
+    wasmCpuSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 2 ** 31 - 1,
+        description: "Most CPU time of a Wasm task, in seconds; default: no limit",
+      }),
+    ),
+    wasmReuse: Type.Boolean({
+      default: false,
+      description:
+        "Wasm tasks that ask for it may follow each other in one process; for nodes whose tasks " +
+        "have one owner",
+    }),
     joinToken: Type.String({ default: "", description: "Join token, where SMS asks for one" }),
     moduleCacheBytes: bytes(1024 ** 3, "Wasm modules kept on disk"),
     objectCacheBytes: bytes(4 * 1024 ** 3, "Objects kept on disk that tasks have used"),
@@ -150,6 +177,18 @@ function isExposed({ httpListen, grpcListen }: SpearletConfig): boolean {
   return [httpListen, grpcListen].some(
     (address) => !/^(?:127\.[\d.]+|localhost|\[?::1\]?):\d+$/.test(address),
   );
+}
+
+/** What a task may have this node bring in from elsewhere. */
+export function sourcePolicy(config: SpearletConfig): {
+  moduleHosts: readonly string[];
+  imageObjects: boolean;
+} {
+  const exposed = isExposed(config);
+  return {
+    moduleHosts: config.moduleHosts ?? (exposed ? [] : ["any"]),
+    imageObjects: config.imageObjects ?? !exposed,
+  };
 }
 
 /** What processes may have on this node. */

@@ -17,11 +17,12 @@ import type { AnyElysia } from "elysia";
 import type { Agent } from "./agents/agent.ts";
 import { AgentSet } from "./agents/agents.ts";
 import { DockerAgent } from "./agents/docker/docker.ts";
+import type { FetchObject } from "./agents/docker/image.ts";
 import { MockAgent } from "./agents/mock.ts";
 import { ProcessAgent } from "./agents/process.ts";
 import type { FetchModule } from "./agents/wasm/source.ts";
 import { WasmAgent } from "./agents/wasm/wasm.ts";
-import { processPolicy, type SpearletConfig } from "./config.ts";
+import { processPolicy, sourcePolicy, type SpearletConfig } from "./config.ts";
 import { healthService } from "./control/grpc.ts";
 import { healthRoutes } from "./control/http.ts";
 import type { Examine } from "./control/schema.ts";
@@ -61,6 +62,7 @@ interface AgentDeps {
   config: SpearletConfig;
   nodeId: NodeId;
   fetchModule: FetchModule;
+  fetchObject: FetchObject;
   log: Log;
 }
 
@@ -68,16 +70,22 @@ interface AgentDeps {
 const makers: Record<Runtime, (deps: AgentDeps) => Agent> = {
   process: ({ config, nodeId }) =>
     new ProcessAgent({ nodeId, dataDir: config.dataDir, ...processPolicy(config) }),
-  docker: ({ config, nodeId, log }) =>
+  docker: ({ config, nodeId, fetchObject, log }) =>
     new DockerAgent({
       nodeId,
       socketPath: config.dockerSocket,
       networks: config.dockerNetworks,
       ...(config.dockerConfig === undefined ? {} : { credentialsFile: config.dockerConfig }),
+      ...(sourcePolicy(config).imageObjects ? { fetchObject } : {}),
       log,
     }),
   wasm: ({ config, fetchModule }) =>
-    new WasmAgent({ fetchModule, cacheDir: join(config.dataDir, "compiled") }),
+    new WasmAgent({
+      fetchModule,
+      cacheDir: join(config.dataDir, "compiled"),
+      ...(config.wasmCpuSeconds === undefined ? {} : { cpuSeconds: config.wasmCpuSeconds }),
+      reuseKey: ({ spec }) => (config.wasmReuse && spec.wasm?.reuse === true ? "node" : undefined),
+    }),
   mock: () => new MockAgent(),
 };
 
@@ -140,10 +148,18 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       log,
     }),
   );
-  const modules = new ModuleCache(join(dataDir, "modules"), config.moduleCacheBytes, store);
-  const fetchModule: FetchModule = (object, signal) => modules.fetch(object, signal);
+  const modules = new ModuleCache(
+    join(dataDir, "modules"),
+    config.moduleCacheBytes,
+    store,
+    sourcePolicy(config).moduleHosts,
+  );
+  const fetchModule: FetchModule = (source, signal) => modules.fetch(source, signal);
+  const staging = new Staging(objects);
+  const fetchObject: FetchObject = (object, path, signal) =>
+    staging.fetchFile(object, path, signal);
   const made = [...new Set(config.runtimes)].map((runtime) =>
-    makers[runtime]({ config, nodeId, fetchModule, log }),
+    makers[runtime]({ config, nodeId, fetchModule, fetchObject, log }),
   );
   const agents = resources.use(
     new AgentSet({
@@ -170,7 +186,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     upstream: reports,
     hasEnd: (id) => reports.hasEnd(id),
     store,
-    staging: new Staging(objects),
+    staging,
     logs,
     hosts,
     running,

@@ -103,8 +103,13 @@ export const DockerSpec = Type.Object(
     network: Type.Optional(oneOf(["none", "bridge", "host"], "Network. Default none.")),
     readOnly: Type.Optional(Type.Boolean({ description: "Mount the root read-only." })),
     user: Type.Optional(Type.String({ maxLength: 64, description: "User inside the container." })),
+    load: Type.Optional(objectName),
   },
-  { ...closed, description: "A command run in a container." },
+  {
+    ...closed,
+    description:
+      "A command run in a container. `load` names an object with the image as `docker save` writes it.",
+  },
 );
 
 export const WasmSpec = Type.Object(
@@ -112,12 +117,24 @@ export const WasmSpec = Type.Object(
     module: Type.String({
       minLength: 1,
       maxLength: 1100,
-      description: "bucket/key of an object, or sha256:… of an upload.",
+      description: "bucket/key of an object, sha256:… of an upload, or a URL with #sha256=….",
     }),
     args: Type.Optional(
       Type.Array(argument, { maxItems: 4096, description: "Arguments after the program name." }),
     ),
     engine: Type.Optional(oneOf(["jco", "direct"], "Engine for core modules.")),
+    cpuSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 2 ** 31 - 1,
+        description: "Most CPU time of an attempt, in seconds.",
+      }),
+    ),
+    reuse: Type.Optional(
+      Type.Boolean({
+        description: "Run in a host that has run another such task, where the node allows it.",
+      }),
+    ),
   },
   { ...closed, description: "A WebAssembly guest." },
 );

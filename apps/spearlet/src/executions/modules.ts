@@ -9,6 +9,7 @@ import type { StoreClient } from "@spear/shared/store/client.ts";
 import { DiskCache } from "../objects/disk-cache.ts";
 import { writeNew } from "../objects/file.ts";
 import { objectName } from "@spear/shared/store/schema.ts";
+import { downloadUrl } from "./download.ts";
 import { nodeTrouble } from "./staging.ts";
 
 const digest = /^[0-9a-f]{64}$/;
@@ -16,18 +17,36 @@ const digest = /^[0-9a-f]{64}$/;
 export class ModuleCache {
   readonly #store: StoreClient;
   readonly #cache: DiskCache;
+  readonly #hosts: readonly string[];
 
-  /** Finds what earlier runs fetched. `maxBytes`: what is kept beyond what is in use. */
-  constructor(dir: string, maxBytes: number, store: StoreClient) {
+  /**
+   * Finds what earlier runs fetched. `maxBytes`: what is kept beyond what is in use.
+   * `hosts`: from which modules may be fetched by URL.
+   */
+  constructor(dir: string, maxBytes: number, store: StoreClient, hosts: readonly string[]) {
     this.#store = store;
     this.#cache = new DiskCache(dir, maxBytes);
+    this.#hosts = hosts;
   }
 
   /**
-   * Brings an object, as "bucket/key", to the disk. Throws `AgentFailure`:
-   * `module_missing` and `checksum_mismatch` are the task's, others the node's.
+   * Brings an object, as "bucket/key", or what a URL with its digest names to the disk.
+   * Throws `AgentFailure`: `module_missing`, `module_host_not_allowed`, `module_too_large`
+   * and `checksum_mismatch` are the task's, others the node's.
    */
-  async fetch(object: string, signal: AbortSignal): Promise<ModuleFile> {
+  async fetch(source: string, signal: AbortSignal): Promise<ModuleFile> {
+    const [, url, digest] = /^(https?:.*)#sha256=([0-9a-f]{64})$/.exec(source) ?? [];
+    if (url === undefined || digest === undefined) return this.#fetchObject(source, signal);
+    const make = (path: string) => downloadUrl(url, digest, path, this.#hosts, signal);
+    try {
+      using lease = await this.#cache.obtain(digest, make, signal);
+      return { path: lease.path, sha256: digest };
+    } catch (error) {
+      throw nodeTrouble(error);
+    }
+  }
+
+  async #fetchObject(object: string, signal: AbortSignal): Promise<ModuleFile> {
     try {
       const { key } = objectName(object);
       const named = digest.exec(key)?.[0];

@@ -144,8 +144,8 @@ describe("outputs", () => {
 });
 
 describe("modules", () => {
-  const open = (maxBytes = 2 ** 20) =>
-    new ModuleCache(join(root, "modules"), maxBytes, new StoreClient(() => store.url));
+  const open = (maxBytes = 2 ** 20, hosts: string[] = []) =>
+    new ModuleCache(join(root, "modules"), maxBytes, new StoreClient(() => store.url), hosts);
 
   test("are fetched once, however many ask, and kept over restarts", async () => {
     const bytes = Buffer.from("module one");
@@ -164,6 +164,42 @@ describe("modules", () => {
     const fetched = open().fetch(`spear-modules/${"a".repeat(64)}`, signal);
     expect((await failureOf(fetched)).code).toBe("checksum_mismatch");
     expect((await failureOf(open().fetch("apps/none", signal))).code).toBe("module_missing");
+  });
+
+  test("by URL are fetched once from hosts that are allowed, and are what their digest says", async () => {
+    const bytes = Buffer.from(`module ${crypto.randomUUID()}`);
+    let asked = 0;
+    using site = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: (request) => {
+        asked += 1;
+        const { pathname } = new URL(request.url);
+        if (pathname === "/moved") return Response.redirect("/one.wasm", 302);
+        if (pathname === "/away") return Response.redirect("http://localhost:1/x", 302);
+        return pathname === "/one.wasm" ? new Response(bytes) : new Response("", { status: 404 });
+      },
+    });
+    const host = `127.0.0.1:${site.port}`;
+    const source = (path: string, digest = sha256(bytes)) =>
+      `http://${host}${path}#sha256=${digest}`;
+    const cache = open(2 ** 20, [host]);
+    const files = await Promise.all([1, 2, 3].map(() => cache.fetch(source("/moved"), signal)));
+    expect(await readFile(files[0]?.path ?? "")).toEqual(bytes);
+    expect(await cache.fetch(source("/gone"), signal)).toEqual(
+      files[0] ?? { path: "", sha256: "" },
+    );
+    expect(asked).toBe(2);
+
+    const other = "b".repeat(64);
+    const why = async (path: string, by = cache) =>
+      (await failureOf(by.fetch(source(path, other), signal))).code;
+    expect(await why("/one.wasm")).toBe("checksum_mismatch");
+    expect(await why("/none")).toBe("module_missing");
+    expect(await why("/away")).toBe("module_host_not_allowed");
+    expect(await why("/one.wasm", open())).toBe("module_host_not_allowed");
+    await site.stop(true);
+    expect(await why("/one.wasm")).toBe("module_missing");
   });
 
   test("that were not used for longest go first", async () => {

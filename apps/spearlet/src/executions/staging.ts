@@ -69,6 +69,21 @@ export class Staging {
   }
 
   /**
+   * Brings an object to a path of the node's own where nothing is. Throws `AgentFailure`:
+   * `object_missing` is the task's, others the node's.
+   */
+  async fetchFile(object: string, path: string, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#objects.copyTo(objectName(object), path, signal);
+    } catch (error) {
+      if (error instanceof Fault && error.row.http === 404) {
+        throw new AgentFailure("object_missing", `${object}: ${error.message}`);
+      }
+      throw nodeTrouble(error);
+    }
+  }
+
+  /**
    * Stores every output under the attempt's own name in the staging bucket; SMS
    * gives it its real name when it commits the attempt (T3). Throws `AgentFailure`:
    * `output_missing` and `output_invalid` are the task's, others the node's.

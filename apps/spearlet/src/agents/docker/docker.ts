@@ -25,7 +25,7 @@ import {
   type DockerSpec,
 } from "./container.ts";
 import { Engine, EngineLost, isMissing, refusalOf } from "./engine.ts";
-import { ensureImage } from "./image.ts";
+import { ensureImage, type FetchObject } from "./image.ts";
 import { Output } from "./output.ts";
 import { ContainerRun, type Handle } from "./run.ts";
 import { ContainerGroup, EngineMeter, sharesCgroups } from "./usage.ts";
@@ -38,6 +38,8 @@ export interface DockerOptions {
   socketPath: string;
   /** Registry credentials, in the format of Docker's `config.json`. */
   credentialsFile?: string;
+  /** Brings an object that holds an image; default: the node loads none. */
+  fetchObject?: FetchObject;
   /**
    * Networks that a task may ask for besides none. Default bridge: with the host's
    * it could reach what listens on the node's loopback.
@@ -95,13 +97,14 @@ export class DockerAgent implements Agent {
 
   /**
    * Gets the image and creates the container. Throws `image_not_found`, `pull_failed`,
-   * `bad_credentials_file`, `network_not_allowed`, `container_refused` (with the engine's
+   * `bad_credentials_file`, `invalid_image`, `load_not_allowed`, `network_not_allowed`, `container_refused` (with the engine's
    * words) or `engine_unavailable` (with its socket).
    */
   async prepare(context: AttemptContext, signal: AbortSignal): Promise<PreparedAttempt> {
     const spec = this.#specOf(context);
-    const { credentialsFile, nodeId } = this.#options;
-    const image = await ensureImage(this.#engine, spec, credentialsFile, context.output, signal);
+    const { credentialsFile, fetchObject, nodeId } = this.#options;
+    const sources = { credentialsFile, fetchObject };
+    const image = await ensureImage(this.#engine, spec, sources, context, signal);
     await openWorkDir(context.workDir, spec.user ?? image.user);
     this.#sharesCgroups ??= await sharesCgroups(this.#engine);
     const name = containerName(context);

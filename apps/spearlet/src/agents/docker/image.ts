@@ -2,11 +2,13 @@
  * Images: what a reference means, whose credentials go with it, and getting it
  * by the task's policy with progress on the attempt's `system` stream.
  */
-import { readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { readFile, rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type Docker from "dockerode";
 import type { TaskSpec } from "@spear/shared/task.ts";
-import { AgentFailure, type OutputSink } from "../agent.ts";
+import { AgentFailure, type AttemptContext, type OutputSink } from "../agent.ts";
+import { checkNames } from "./archive.ts";
 import { EngineLost, refusalOf, type Engine } from "./engine.ts";
 
 export interface ImageReference {
@@ -71,6 +73,7 @@ export async function credentialsFor(
 
 /** One message of a pull, as the engine streams them. */
 interface PullMessage {
+  stream?: string;
   id?: string;
   status?: string;
   error?: string;
@@ -161,6 +164,54 @@ async function pull(
   await say(`pulled ${ref.name}`);
 }
 
+/** Brings an object to a path where nothing is. */
+export type FetchObject = (object: string, path: string, signal: AbortSignal) => Promise<void>;
+
+/** Where images come from. */
+export interface ImageSources {
+  /** Registry credentials, in the format of Docker's `config.json`. */
+  credentialsFile: string | undefined;
+  /** Undefined: the node loads no images from objects. */
+  fetchObject: FetchObject | undefined;
+}
+
+/** Gives the engine the image that an object holds, under its one name. */
+async function load(
+  engine: Engine,
+  ref: ImageReference,
+  object: string,
+  { fetchObject }: ImageSources,
+  { output, workDir }: Pick<AttemptContext, "output" | "workDir">,
+  signal: AbortSignal,
+): Promise<void> {
+  if (fetchObject === undefined) {
+    throw new AgentFailure("load_not_allowed", "the node loads no images from objects");
+  }
+  const say = (text: string) => output.write("system", Buffer.from(`${text}\n`));
+  // Beside the work directory: the command sees none of it, and a later run removes it.
+  const path = `${workDir}.image`;
+  try {
+    await say(`loading ${ref.name} from ${object}`);
+    await fetchObject(object, path, signal);
+    await checkNames(path, ref.name);
+    const stream = await engine.call(
+      (docker) => docker.loadImage(createReadStream(path), { quiet: true }),
+      signal,
+    );
+    for await (const { error } of pullMessages(stream as Readable)) {
+      if (error !== undefined) throw new AgentFailure("invalid_image", `Docker Engine: ${error}`);
+    }
+    await say(`loaded ${ref.name}`);
+  } catch (error) {
+    signal.throwIfAborted();
+    const refusal = refusalOf(error);
+    if (refusal === undefined) throw error;
+    throw new AgentFailure("invalid_image", `Docker Engine: ${refusal.message}`);
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
 export interface Image {
   name: string;
   /** User that the image sets; empty: root. */
@@ -180,14 +231,15 @@ async function inspect(engine: Engine, name: string): Promise<Image | undefined>
 }
 
 /**
- * The image, pulled if the policy says so. Throws `image_not_found`, `pull_failed`,
- * `bad_credentials_file` or `engine_unavailable`.
+ * The image, pulled or loaded if the policy says so. Throws `image_not_found`,
+ * `pull_failed`, `bad_credentials_file`, `invalid_image`, `load_not_allowed` or
+ * `engine_unavailable`, and what fetching an object throws.
  */
 export async function ensureImage(
   engine: Engine,
-  { image, pull: policy = "missing" }: NonNullable<TaskSpec["docker"]>,
-  credentialsFile: string | undefined,
-  output: OutputSink,
+  { image, pull: policy = "missing", load: object }: NonNullable<TaskSpec["docker"]>,
+  sources: ImageSources,
+  context: Pick<AttemptContext, "output" | "workDir">,
   signal: AbortSignal,
 ): Promise<Image> {
   const ref = parseReference(image);
@@ -201,8 +253,11 @@ export async function ensureImage(
       );
     }
   }
-  await pull(engine, ref, await credentialsFor(ref.registry, credentialsFile), output, signal);
-  const pulled = await inspect(engine, ref.name);
-  if (pulled !== undefined) return pulled;
-  throw new AgentFailure("image_not_found", `${ref.name} was removed right after it was pulled`);
+  if (object === undefined) {
+    const credentials = await credentialsFor(ref.registry, sources.credentialsFile);
+    await pull(engine, ref, credentials, context.output, signal);
+  } else await load(engine, ref, object, sources, context, signal);
+  const brought = await inspect(engine, ref.name);
+  if (brought !== undefined) return brought;
+  throw new AgentFailure("image_not_found", `${ref.name} was removed right after it came`);
 }

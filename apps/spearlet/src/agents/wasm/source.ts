@@ -13,22 +13,24 @@ export interface ModuleFile {
 }
 
 /**
- * Brings an object, as "bucket/key", to the disk. Throws `AgentFailure` if there
+ * Brings an object, as "bucket/key", or what a URL names to the disk. Throws `AgentFailure` if there
  * is none or its bytes are not those of its digest.
  */
-export type FetchModule = (object: string, signal: AbortSignal) => Promise<ModuleFile>;
+export type FetchModule = (source: string, signal: AbortSignal) => Promise<ModuleFile>;
 
 const byDigest = /^sha256:([0-9a-f]{64})$/;
+const byUrl = /^https?:\/\/[^#\s]+#sha256=[0-9a-f]{64}$/;
 
-/** The object that holds the spec's module, as "bucket/key". */
+/** What holds the spec's module: an object, as "bucket/key", or a URL with its digest. */
 export function moduleObject(spec: TaskSpec): string {
   const module = spec.wasm?.module ?? "";
   const digest = byDigest.exec(module)?.[1];
   if (digest !== undefined) return `${moduleBucket}/${digest}`;
-  if (/^[^/:]+\/./.test(module)) return module;
+  if (/^[^/:]+\/./.test(module) || byUrl.test(module)) return module;
   throw new AgentFailure(
     "invalid_module",
-    `"${module}" names no module: give bucket/key of an object, or sha256: and 64 hex digits`,
+    `"${module}" names no module: give bucket/key of an object, sha256: and 64 hex digits, or a URL ` +
+      "that ends in #sha256= and 64 hex digits",
   );
 }
 
@@ -36,5 +38,6 @@ export function moduleObject(spec: TaskSpec): string {
 export function programName(spec: TaskSpec): string {
   const module = spec.wasm?.module ?? "";
   if (byDigest.test(module)) return spec.name ?? "guest.wasm";
-  return module.slice(module.lastIndexOf("/") + 1);
+  const path = module.split(/[?#]/)[0] ?? "";
+  return path.slice(path.lastIndexOf("/") + 1);
 }

@@ -255,8 +255,8 @@ describe("a bad guest has a failure of its own", () => {
   });
 
   test("CPU time beyond its limit", async () => {
-    await using short = await Bench.open({ cpuSeconds: 1 });
-    const ended = await short.run({ module: forever });
+    await using short = await Bench.open({ cpuSeconds: 60, reuseKey: () => "same" });
+    const ended = await short.run({ module: forever, wasm: { cpuSeconds: 1 } });
     expect(ended).toMatchObject({ signal: "SIGXCPU", failure: { code: "cpu_limit" } });
     expect(ended.usage.cpuMs).toBeGreaterThan(900);
   });
@@ -434,6 +434,8 @@ describe("the module's name", () => {
   test("is an object, or an upload by its digest", () => {
     expect(moduleObject({ wasm: { module: "tools/count.wasm" } })).toBe("tools/count.wasm");
     expect(moduleObject({ wasm: { module: `sha256:${digest}` } })).toBe(`spear-modules/${digest}`);
+    const url = `https://example.org/a.wasm#sha256=${digest}`;
+    expect(moduleObject({ wasm: { module: url } })).toBe(url);
     for (const module of ["count", "sha256:12", "/x", `SHA256:${digest}`, "https://x/y"]) {
       expect(() => moduleObject({ wasm: { module } })).toThrow(AgentFailure);
     }
@@ -441,6 +443,8 @@ describe("the module's name", () => {
 
   test("is what the guest is called", () => {
     expect(programName({ wasm: { module: "tools/a/count.wasm" } })).toBe("count.wasm");
+    const url = `https://example.org/a.wasm?x=/y#sha256=${digest}`;
+    expect(programName({ wasm: { module: url } })).toBe("a.wasm");
     expect(programName({ name: "count", wasm: { module: `sha256:${digest}` } })).toBe("count");
   });
 });

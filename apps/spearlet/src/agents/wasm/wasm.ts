@@ -36,7 +36,7 @@ export interface WasmAgentOptions {
   idle?: number;
   /** Most children at once. Default 256. */
   max?: number;
-  /** Most CPU time of an attempt, in seconds. Default: no limit. */
+  /** Most CPU time of an attempt, in seconds; a spec can only lower it. Default: no limit. */
   cpuSeconds?: number;
   /**
    * Attempts with the same key may run in the same child, one behind the other.
@@ -94,7 +94,9 @@ export class WasmAgent implements Agent {
     signal: AbortSignal,
   ): Promise<PreparedAttempt> {
     // Of what jco made, something always stays loaded: its children serve once.
-    const key = guest.engine === "direct" ? this.#options.reuseKey?.(context) : undefined;
+    // A limit of CPU time stays with its process.
+    const reusable = guest.engine === "direct" && this.#cpuSeconds(context) === undefined;
+    const key = reusable ? this.#options.reuseKey?.(context) : undefined;
     const child = await this.#pool.acquire(signal, key);
     let used = false;
     return {
@@ -150,9 +152,15 @@ export class WasmAgent implements Agent {
     }
   }
 
+  #cpuSeconds({ spec }: AttemptContext): number | undefined {
+    const [node, task] = [this.#options.cpuSeconds, spec.wasm?.cpuSeconds];
+    return node === undefined || task === undefined ? (node ?? task) : Math.min(node, task);
+  }
+
   #job(context: AttemptContext, { engine, module }: Guest, reuse: boolean): RunJob {
     const { spec, limits } = context;
-    const { cpuSeconds, preopens } = this.#options;
+    const { preopens } = this.#options;
+    const cpuSeconds = this.#cpuSeconds(context);
     return {
       task: "run",
       module,

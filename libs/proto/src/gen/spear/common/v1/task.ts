@@ -245,16 +245,28 @@ export interface DockerSpec {
   readOnly: boolean;
   /** User inside the container. Empty: the image's own. */
   user: string;
+  /**
+   * Object with the image as "docker save" writes it, as "bucket/key": loaded where the node
+   * does not have the image, in place of a pull. Empty: none.
+   */
+  load: string;
 }
 
 /** A WebAssembly guest. */
 export interface WasmSpec {
-  /** Module or component: "bucket/key" of an object, or "sha256:…" of an upload. */
+  /**
+   * Module or component: "bucket/key" of an object, "sha256:…" of an upload, or a URL that ends
+   * in "#sha256=…".
+   */
   module: string;
   /** Arguments after the program name. */
   args: string[];
   /** "jco" or "direct", for core modules. Empty: the node's default. */
   engine: string;
+  /** Most CPU time of an attempt, in seconds. 0: no limit but the node's. */
+  cpuSeconds: number;
+  /** Run in a host that has run another such task, where the node allows it. */
+  reuse: boolean;
 }
 
 /** Behaviour of the mock agent, for tests and benchmarks. */
@@ -1611,7 +1623,7 @@ export const ProcessSpec: MessageFns<ProcessSpec> = {
 };
 
 function createBaseDockerSpec(): DockerSpec {
-  return { image: "", command: [], pull: "", network: "", readOnly: false, user: "" };
+  return { image: "", command: [], pull: "", network: "", readOnly: false, user: "", load: "" };
 }
 
 export const DockerSpec: MessageFns<DockerSpec> = {
@@ -1633,6 +1645,9 @@ export const DockerSpec: MessageFns<DockerSpec> = {
     }
     if (message.user !== "") {
       writer.uint32(50).string(message.user);
+    }
+    if (message.load !== "") {
+      writer.uint32(58).string(message.load);
     }
     return writer;
   },
@@ -1698,6 +1713,14 @@ export const DockerSpec: MessageFns<DockerSpec> = {
             message.user = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.load = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1722,6 +1745,7 @@ export const DockerSpec: MessageFns<DockerSpec> = {
         ? globalThis.Boolean(object.read_only)
         : false,
       user: isSet(object.user) ? globalThis.String(object.user) : "",
+      load: isSet(object.load) ? globalThis.String(object.load) : "",
     };
   },
 
@@ -1745,6 +1769,9 @@ export const DockerSpec: MessageFns<DockerSpec> = {
     if (message.user !== "") {
       obj.user = message.user;
     }
+    if (message.load !== "") {
+      obj.load = message.load;
+    }
     return obj;
   },
 
@@ -1759,12 +1786,13 @@ export const DockerSpec: MessageFns<DockerSpec> = {
     message.network = object.network ?? "";
     message.readOnly = object.readOnly ?? false;
     message.user = object.user ?? "";
+    message.load = object.load ?? "";
     return message;
   },
 };
 
 function createBaseWasmSpec(): WasmSpec {
-  return { module: "", args: [], engine: "" };
+  return { module: "", args: [], engine: "", cpuSeconds: 0, reuse: false };
 }
 
 export const WasmSpec: MessageFns<WasmSpec> = {
@@ -1777,6 +1805,12 @@ export const WasmSpec: MessageFns<WasmSpec> = {
     }
     if (message.engine !== "") {
       writer.uint32(26).string(message.engine);
+    }
+    if (message.cpuSeconds !== 0) {
+      writer.uint32(32).int32(message.cpuSeconds);
+    }
+    if (message.reuse !== false) {
+      writer.uint32(40).bool(message.reuse);
     }
     return writer;
   },
@@ -1818,6 +1852,22 @@ export const WasmSpec: MessageFns<WasmSpec> = {
             message.engine = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.cpuSeconds = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.reuse = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1835,6 +1885,12 @@ export const WasmSpec: MessageFns<WasmSpec> = {
       module: isSet(object.module) ? globalThis.String(object.module) : "",
       args: globalThis.Array.isArray(object?.args) ? object.args.map((e: any) => globalThis.String(e)) : [],
       engine: isSet(object.engine) ? globalThis.String(object.engine) : "",
+      cpuSeconds: isSet(object.cpuSeconds)
+        ? globalThis.Number(object.cpuSeconds)
+        : isSet(object.cpu_seconds)
+        ? globalThis.Number(object.cpu_seconds)
+        : 0,
+      reuse: isSet(object.reuse) ? globalThis.Boolean(object.reuse) : false,
     };
   },
 
@@ -1849,6 +1905,12 @@ export const WasmSpec: MessageFns<WasmSpec> = {
     if (message.engine !== "") {
       obj.engine = message.engine;
     }
+    if (message.cpuSeconds !== 0) {
+      obj.cpuSeconds = Math.round(message.cpuSeconds);
+    }
+    if (message.reuse !== false) {
+      obj.reuse = message.reuse;
+    }
     return obj;
   },
 
@@ -1860,6 +1922,8 @@ export const WasmSpec: MessageFns<WasmSpec> = {
     message.module = object.module ?? "";
     message.args = object.args?.map((e) => e) || [];
     message.engine = object.engine ?? "";
+    message.cpuSeconds = object.cpuSeconds ?? 0;
+    message.reuse = object.reuse ?? false;
     return message;
   },
 };
