@@ -1,13 +1,17 @@
 /** docs/openapi/*.json: the OpenAPI document of each program, from its own routes. */
 import type { OpenApi } from "@spear/shared/http/openapi.ts";
 import { silentLog } from "@spear/shared/log.ts";
+import { Metrics } from "@spear/shared/metrics.ts";
 import { smsHttp, type SmsServices } from "@spear/sms/sms.ts";
 import { spearletHttp, type SpearletServices } from "@spear/spearlet/spearlet.ts";
 import { storeApp, type StoreServices } from "@spear/store/app.ts";
 
 /** Stands for services: making routes calls none of them. */
 function uncalled<T>(): T {
-  const target: Record<string | symbol, unknown> = { log: silentLog };
+  const target: Record<string | symbol, unknown> = {
+    log: silentLog,
+    metrics: new Metrics("docs", "0"),
+  };
   return new Proxy(target, { get: (_, name) => target[name] ?? uncalled<unknown>() }) as T;
 }
 

@@ -9,6 +9,7 @@ import { createHttp, startHttp } from "@spear/shared/http/server.ts";
 import { type IdSource, systemIds } from "@spear/shared/ids.ts";
 import { Loop } from "@spear/shared/lifecycle.ts";
 import type { Log } from "@spear/shared/log.ts";
+import { Metrics } from "@spear/shared/metrics.ts";
 import type { Started } from "@spear/shared/program.ts";
 import { connectRedis, redactUrl } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
@@ -41,6 +42,7 @@ import type { Policy } from "./scheduler/place.ts";
 import { Preemptor } from "./scheduler/preemptor.ts";
 import { Reconciler } from "./scheduler/reconcile.ts";
 import { Scheduler } from "./scheduler/scheduler.ts";
+import { registerMetrics } from "./operator/metrics.ts";
 import { ClusterView } from "./scheduler/view.ts";
 import { Audits } from "./tasks/audits.ts";
 import { taskService } from "./tasks/grpc.ts";
@@ -68,7 +70,7 @@ export interface SmsDeps {
 }
 
 /** What the routes call; the OpenAPI document is made from routes over services that are never called. */
-export type SmsServices = TaskHttpDeps &
+export type SmsServices = { metrics: Metrics } & TaskHttpDeps &
   JobHttpDeps &
   ScheduleHttpDeps &
   EventHttpDeps & { nodes: Nodes; admission: Admission };
@@ -86,6 +88,7 @@ export function smsHttp(
       log: services.log,
       maxBodyBytes,
       ready,
+      metrics: services.metrics,
     },
     [
       taskRoutes(services),
@@ -233,6 +236,19 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       }),
     );
 
+    const metrics = new Metrics("sms", packageJson.version);
+    stack.defer(
+      registerMetrics({
+        metrics,
+        redis,
+        tasks: records,
+        jobs: jobRecords,
+        nodes: nodeRecords,
+        dispatcher,
+        events,
+        leader,
+      }),
+    );
     const ready = async (): Promise<Record<string, true | string>> => ({
       redis: await redis.ping().then(
         () => true as const,
@@ -242,7 +258,19 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
     const http = stack.use(
       startHttp(
         smsHttp(
-          { tasks, jobs, schedules, explainer, logs, audits, events, nodes, admission, log },
+          {
+            tasks,
+            jobs,
+            schedules,
+            explainer,
+            logs,
+            audits,
+            events,
+            nodes,
+            admission,
+            metrics,
+            log,
+          },
           ready,
         ),
         config.httpListen,

@@ -11,6 +11,7 @@ import { startGrpc } from "@spear/shared/grpc/server.ts";
 import { createHttp, startHttp } from "@spear/shared/http/server.ts";
 import { systemIds, type NodeId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
+import { Metrics } from "@spear/shared/metrics.ts";
 import type { Started } from "@spear/shared/program.ts";
 import type { Runtime } from "@spear/shared/task.ts";
 import type { AnyElysia } from "elysia";
@@ -28,6 +29,7 @@ import { healthRoutes } from "./control/http.ts";
 import type { Examine } from "./control/schema.ts";
 import { credentialIn, lockDataDir, nodeIdIn } from "./control/identity.ts";
 import { Link } from "./control/link.ts";
+import { registerMetrics } from "./control/metrics.ts";
 import { LocalNode } from "./control/node.ts";
 import { Ownership } from "./control/ownership.ts";
 import { Reports } from "./control/reports.ts";
@@ -90,7 +92,7 @@ const makers: Record<Runtime, (deps: AgentDeps) => Agent> = {
 };
 
 /** What the routes call; the OpenAPI document is made from routes over services that are never called. */
-export type SpearletServices = TaskHttpDeps & { examine: Examine };
+export type SpearletServices = TaskHttpDeps & { metrics: Metrics; examine: Examine };
 
 /** The REST application over its services. */
 export function spearletHttp(
@@ -105,6 +107,7 @@ export function spearletHttp(
       log: services.log,
       maxBodyBytes,
       ready: () => Promise.resolve(ready()),
+      metrics: services.metrics,
     },
     [taskRoutes(services), healthRoutes(services.examine)],
   );
@@ -240,7 +243,9 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       { log, ready: () => Promise.resolve(Object.values(ready()).every((part) => part === true)) },
     ),
   );
-  const app = spearletHttp({ executions, submits, log, examine }, ready);
+  const metrics = new Metrics("spearlet", version);
+  registerMetrics(metrics, executions, examine);
+  const app = spearletHttp({ executions, submits, metrics, log, examine }, ready);
   const http = resources.use(startHttp(app, config.httpListen, maxBodyBytes));
   node.addresses = { http: http.address, grpc: grpc.address };
 

@@ -4,6 +4,7 @@ import { Fault } from "@spear/shared/fault.ts";
 import { problemResponse } from "@spear/shared/http/problem.ts";
 import { createHttp } from "@spear/shared/http/server.ts";
 import type { Log } from "@spear/shared/log.ts";
+import type { Metrics } from "@spear/shared/metrics.ts";
 import { accessKeyRoutes } from "./access/http.ts";
 import type { AccessKeys } from "./access/keys.ts";
 import type { Buckets } from "./buckets/buckets.ts";
@@ -16,6 +17,8 @@ import type { Objects } from "./objects/objects.ts";
 import { streamsPart, uploadRoutes } from "./uploads/http.ts";
 import type { Uploads } from "./uploads/uploads.ts";
 
+export const version = "0.1.0";
+
 /** Largest body of a request that is no object's bytes. */
 export const maxBodyBytes = 1 << 20;
 
@@ -26,6 +29,7 @@ export interface StoreServices {
   uploads: Uploads;
   accessKeys: AccessKeys;
   log: Log;
+  metrics: Metrics;
   ready: () => Promise<Record<string, true | string>>;
 }
 
@@ -36,18 +40,20 @@ export function storeApp({
   uploads,
   accessKeys,
   log,
+  metrics,
   ready,
 }: StoreServices): AnyElysia {
   return createHttp(
     {
       title: "SPEAR Object Store",
       description: "Buckets of objects. Bytes go in and out as streams and are verified.",
-      version: "0.1.0",
+      version,
       log,
       maxBodyBytes,
       // The listener has bounded what is not a stream.
       streams: () => true,
       ready,
+      metrics,
     },
     [
       bucketRoutes(buckets),

@@ -6,12 +6,14 @@ import { startGrpc } from "@spear/shared/grpc/server.ts";
 import { Loop } from "@spear/shared/lifecycle.ts";
 import { systemIds, type IdSource } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
+import { Metrics } from "@spear/shared/metrics.ts";
 import type { Started } from "@spear/shared/program.ts";
 import { connectRedis, redactUrl, redisFault } from "@spear/shared/redis/client.ts";
 import { Keys } from "@spear/shared/redis/keys.ts";
 import { AccessKeys } from "./access/keys.ts";
 import { Vault } from "./access/vault.ts";
 import { Buckets } from "./buckets/buckets.ts";
+import { registerMetrics } from "./buckets/metrics.ts";
 import { Expiry } from "./buckets/expiry.ts";
 import { Chunks } from "./chunks/chunks.ts";
 import { Hashing } from "./chunks/hashing.ts";
@@ -19,7 +21,7 @@ import { openBackend } from "./chunks/backend.ts";
 import { Space } from "./chunks/space.ts";
 import type { StoreConfig } from "./config.ts";
 import { beginEpoch } from "./epoch.ts";
-import { maxBodyBytes, restFace, storeApp } from "./app.ts";
+import { maxBodyBytes, restFace, storeApp, version } from "./app.ts";
 import { listenHttp } from "./http/listener.ts";
 import { takeCheckpoint } from "./journal/checkpoint.ts";
 import { Journal } from "./journal/journal.ts";
@@ -112,6 +114,8 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
   await uploads.prepare();
   const accessKeys = new AccessKeys(scripts, await Vault.open(dataDir), clock);
   const redisReady = async () => (await redis.ping().catch(() => undefined)) === "PONG";
+  const metrics = new Metrics("store", version);
+  registerMetrics(metrics, buckets, dataDir);
   const app = storeApp({
     objects,
     buckets,
@@ -119,6 +123,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     uploads,
     accessKeys,
     log,
+    metrics,
     ready: async () => ({
       redis: (await redisReady()) || `Redis at ${redactUrl(config.redisUrl)} does not answer`,
     }),

@@ -43,9 +43,12 @@ if have[2] then
 end
 if have[2] or not have[1] then
   for _, id in ipairs(redis.call('LPOP', list, limit) or {}) do
-    local state = redis.call('HGET', task_key(id), 's')
+    local task = redis.call('HMGET', task_key(id), 's', 'r')
     redis.call('ZREM', TASKS, id)
-    if state then redis.call('ZREM', tasks_in_key(state), id) end
+    if task[1] then
+      redis.call('ZREM', tasks_in_key(task[1]), id)
+      tally(task[2], task[1], -1)
+    end
     redis.call('DEL', task_key(id))
   end
   return answer(redis.call('EXISTS', list) == 1)

@@ -186,6 +186,9 @@ test("any job under any sequence of events keeps its promises and ends", async (
         expect(replayed.get(task.id)).toBe(task.state);
       }
       expect(await redis.smembers(world.keys.nodeTasks(world.node))).toEqual([]);
+      for (const { state, count } of await world.tasks.counts()) {
+        expect(count).toBe(await world.tasks.countIn(state as TaskState));
+      }
     }),
     { numRuns: 60 },
   );

@@ -1,6 +1,12 @@
 /** Job records in Redis: the typed wrapper of their scripts, and the reads beside them. */
 import type { JobId, TaskId } from "@spear/shared/ids.ts";
-import { defaultRetentionMs, type Job, type JobSpec, type JobState } from "@spear/shared/job.ts";
+import {
+  defaultRetentionMs,
+  type Job,
+  type JobSpec,
+  type JobState,
+  jobStates,
+} from "@spear/shared/job.ts";
 import type { Keys } from "@spear/shared/redis/keys.ts";
 import { taskStates } from "@spear/shared/state.ts";
 import type { Failure } from "@spear/shared/task.ts";
@@ -161,6 +167,16 @@ export class JobRecords {
       0,
       limit,
     ) as Promise<JobId[]>;
+  }
+
+  /** How many jobs are in each state. */
+  counts(): Promise<{ state: JobState; count: number }[]> {
+    return Promise.all(
+      jobStates.map(async (state) => ({
+        state,
+        count: await this.#redis.zcard(this.#keys.jobsIn(state)),
+      })),
+    );
   }
 
   /** A job without its spec. */

@@ -18,6 +18,7 @@ local function unfold(job, count)
       'sp', spec, 'nn', name, 'r', need[1], 'c', need[2], 'k', need[3], 'nc', need[4], 'nm', need[5],
       'nx', need[6], 'ca', created, 'p', place, 'b', need[7])
     if need[8] ~= '' then redis.call('HSET', task_key(id), 'g', need[8]) end
+    tally(need[1], 'pending', 1)
     ids[#ids + 1] = id
     scored[#scored + 1], scored[#scored + 2] = 0, id
   end

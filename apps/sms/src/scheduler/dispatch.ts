@@ -122,6 +122,11 @@ export class Dispatcher implements AsyncDisposable {
     await queue.close();
   }
 
+  /** Deliveries that wait in a node's queue. */
+  depth(nodeId: NodeId): Promise<number> {
+    return this.#queue(nodeId).getWaitingCount();
+  }
+
   /** Resolves when everything sent so far was added or given to the reconciler. */
   async settled(): Promise<void> {
     await this.#flushing;

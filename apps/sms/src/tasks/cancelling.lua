@@ -4,7 +4,7 @@
 -- Returns {"cancelled"|"requested"|"terminal"|"missing", node, attempt}
 local function cancel_task(id, reason)
   local key = task_key(id)
-  local record = redis.call('HMGET', key, 's', 'a', 'n', 'j', 'c', 'nc', 'nm', 'nx', 'cr', 'g', 'p', 'b', 'ch')
+  local record = redis.call('HMGET', key, 's', 'a', 'n', 'j', 'c', 'nc', 'nm', 'nx', 'cr', 'g', 'p', 'b', 'ch', 'r')
   local state, attempt, node = record[1], record[2], record[3]
   if not state then return {'missing', '', 0} end
   local function cancel_children()
@@ -26,7 +26,7 @@ local function cancel_task(id, reason)
   end
   local seq, field, line = emit('task.state', id, record[4], or_dash(node), attempt, state, 'cancelled', reason, '-')
   redis.call('HSET', key, 's', 'cancelled', 'cr', 1, 'fa', NOW, 'q', seq, field, line)
-  move(id, state, 'cancelled')
+  move(id, record[14], state, 'cancelled')
   job_follows(id, record[4], record[11], record[12], state, 'cancelled')
   cancel_children()
   return {'cancelled', node, tonumber(attempt)}

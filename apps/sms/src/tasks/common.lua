@@ -27,9 +27,9 @@
 
 -- What a script changes again and again is kept here, and written once at its end by
 -- settle(): the events and their counter, the room of nodes by id, the state of tasks
--- for the indexes, and the classes whose first task may be another.
+-- for the indexes, how many are in each, and the classes whose first task may be another.
 local last_seq
-local events, rooms, moved, unranked = {}, {}, {}, {}
+local events, rooms, moved, counts, unranked = {}, {}, {}, {}, {}
 
 -- Notes an event and returns its seq, and for a task's history the field and the
 -- line that hold it, without the ids that its record has. Empty members are "-".
@@ -145,10 +145,18 @@ local function release(node, task, cpu, memory, extras, job, heeds)
   end
 end
 
+-- There are `change` more tasks of a runtime in a state.
+local function tally(runtime, state, change)
+  local field = runtime .. ' ' .. state
+  counts[field] = (counts[field] or 0) + change
+end
+
 -- A task is in another state now, or in its first (`from` is false).
-local function move(task, from, to)
+local function move(task, runtime, from, to)
   local known = moved[task]
   if known then known.to = to else moved[task] = {from = from, to = to} end
+  if from then tally(runtime, from, -1) end
+  tally(runtime, to, 1)
 end
 
 -- Calls a command with the members of each list, a thousand at a time.
@@ -188,6 +196,9 @@ local function settle()
   end
   call_with('ZREM', left)
   call_with('ZADD', entered)
+  for field, change in pairs(counts) do
+    if change ~= 0 then redis.call('HINCRBY', TASK_COUNTS, field, change) end
+  end
   for node, room in pairs(rooms) do
     if room.changed then
       redis.call('HSET', node_key(node), 'uc', room.used_cpu,

@@ -6,7 +6,7 @@
 -- already, by an earlier wish or with its outputs
 local function evict_task(id, attempt, reason, failure)
   local key = task_key(id)
-  local record = redis.call('HMGET', key, 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'g', 'p', 'b', 'cr', 'cm', 'ev')
+  local record = redis.call('HMGET', key, 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'g', 'p', 'b', 'cr', 'cm', 'ev', 'r')
   local state, current, node = record[1], record[2], record[3]
   if not state then return {'missing', 0} end
   if attempt ~= current or (state ~= 'assigned' and state ~= 'running') then return {'stale', tonumber(current)} end
@@ -20,7 +20,7 @@ local function evict_task(id, attempt, reason, failure)
   await_node(id, record[5], record[6], 0)
   local seq, field, line = emit('task.state', id, record[4], node, current, state, 'pending', reason, '-')
   redis.call('HSET', key, 's', 'pending', 'f', failure, 'q', seq, field, line)
-  move(id, state, 'pending')
+  move(id, record[16], state, 'pending')
   job_follows(id, record[4], record[11], record[12], state, 'pending')
   return {'evicted', tonumber(current)}
 end

@@ -291,7 +291,10 @@ async function checkInvariants(
     );
   }
   for (const state of Object.keys(transitions) as TaskState[]) {
-    expect(await records.countIn(state)).toBe(tasks.filter((task) => task.state === state).length);
+    const count = tasks.filter((task) => task.state === state).length;
+    expect(await records.countIn(state)).toBe(count);
+    const counted = (await records.counts()).filter((one) => one.state === state);
+    expect(counted.reduce((sum, one) => sum + one.count, 0)).toBe(count);
   }
 }
 

@@ -399,6 +399,15 @@ export class TaskRecords implements RecordStore {
     return this.#redis.zcard(this.#keys.tasksIn(state));
   }
 
+  /** How many tasks of a runtime are in a state, for each that has some. */
+  async counts(): Promise<{ runtime: string; state: string; count: number }[]> {
+    const counts = await this.#redis.hgetall(this.#keys.taskCounts);
+    return Object.entries(counts).map(([field, count]) => {
+      const [runtime = "", state = ""] = field.split(" ");
+      return { runtime, state, count: Number(count) };
+    });
+  }
+
   /** Classes with waiting tasks, lowest rank first: `limit` of them from the `offset`th on. */
   async waitingClasses(offset: number, limit: number): Promise<Waiting[]> {
     const classes = await this.#redis.zrange(

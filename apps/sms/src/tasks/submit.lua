@@ -53,7 +53,7 @@ local function submit(at)
   if heeds ~= '' then put('g', heeds) end
   if not_before > 0 then put('nb', ARGV[at + 10]) end
   redis.call('HSET', task_key(id), unpack(set))
-  move(id, false, state)
+  move(id, ARGV[at + 4], false, state)
   return 'created', id, state, attempt, node, seq
 end
 

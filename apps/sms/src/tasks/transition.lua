@@ -24,7 +24,7 @@ local function change(at, pairs_end)
   local reason, not_before, exit = ARGV[at + 4], tonumber(ARGV[at + 5]), ARGV[at + 6]
 
   local key = task_key(id)
-  local record = redis.call('HMGET', key, 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'cr', 'g', 'p', 'b', 'xu')
+  local record = redis.call('HMGET', key, 's', 'a', 'n', 'j', 'c', 'k', 'nc', 'nm', 'nx', 'cm', 'cr', 'g', 'p', 'b', 'xu', 'r')
   local from, current, holder = record[1], record[2], record[3]
   if not from then return 'missing', 0, '', '' end
   if attempt ~= '' and attempt ~= current then return 'stale', tonumber(current), holder, from end
@@ -81,7 +81,7 @@ local function change(at, pairs_end)
   put(field, line)
   for pair = at + 8, pairs_end do set[#set + 1] = ARGV[pair] end
   redis.call('HSET', key, unpack(set))
-  move(id, from, to)
+  move(id, record[16], from, to)
   job_follows(id, record[4], record[13], record[14], from, to)
   return 'ok', tonumber(current), holder, from
 end

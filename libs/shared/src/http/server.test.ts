@@ -3,6 +3,7 @@ import { Type } from "@sinclair/typebox";
 import { Elysia, t } from "elysia";
 import type { Problem } from "../fault.ts";
 import { silentLog } from "../log.ts";
+import { Metrics } from "../metrics.ts";
 import type { OpenApi } from "./openapi.ts";
 import { createHttp } from "./server.ts";
 
@@ -39,6 +40,7 @@ const routes = new Elysia()
   });
 
 const maxBodyBytes = 1_000;
+const metrics = new Metrics("things", "1");
 const app = createHttp(
   {
     title: "Things",
@@ -46,6 +48,7 @@ const app = createHttp(
     version: "1",
     log: silentLog,
     maxBodyBytes,
+    metrics,
     ready: () => Promise.resolve({ redis: true as const, store: "does not answer" }),
   },
   [routes],
@@ -160,4 +163,32 @@ test("the UI needs nothing from elsewhere", async () => {
   const links = [...page.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link]) => link ?? "");
   expect(links.length).toBeGreaterThan(0);
   for (const link of links) expect((await send(link)).status).toBe(200);
+});
+
+test("requests are timed by route and status, and what can't be read hides nothing else", async () => {
+  metrics.gauge("things_held", "Things.", ["kind"], () => [[{ kind: "red" }, 3]]);
+  metrics.gauge("things_lost", "Never read.", [], () => Promise.reject(new Error("away")));
+  await send("/v1/buckets/b/objects/a/b");
+  await send("/v1/broken");
+  await send("/v1/nowhere");
+  // A request is counted when its answer has gone, which is a moment later.
+  let text = "";
+  while (!(text.includes('route="/v1/broken"') && text.includes("unread_total{"))) {
+    await new Promise((resolve) => setImmediate(resolve));
+    const response = await send("/metrics");
+    expect(response.headers.get("content-type")).toStartWith("text/plain");
+    text = await response.text();
+  }
+  expect(text).toContain('things_held{kind="red"} 3');
+  expect(text).not.toContain("things_lost 0");
+  expect(text).toContain('spear_metrics_unread_total{metric="things_lost"} 1');
+  for (const [route, status] of [
+    ["/v1/buckets/:bucket/objects/*", 200],
+    ["/v1/broken", 500],
+    ["", 404],
+  ]) {
+    expect(text).toContain(
+      `spear_http_request_seconds_count{method="GET",route="${route}",status="${status}"}`,
+    );
+  }
 });

@@ -1,8 +1,9 @@
-/** HTTP servers: Elysia with SPEAR's errors, limits, OpenAPI document and its UI. */
+/** HTTP servers: Elysia with SPEAR's errors, limits, metrics, OpenAPI document and its UI. */
 import { Type } from "@sinclair/typebox";
 import { Elysia, type AnyElysia } from "elysia";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics.ts";
 import { docsPage } from "./docs.ts";
 import { openApiOf } from "./openapi.ts";
 import { httpFault, problemResponse } from "./problem.ts";
@@ -18,6 +19,7 @@ export interface HttpOptions {
   streams?: (path: string) => boolean;
   /** Part → true, or what is wrong with it; `/readyz` is 503 unless all are true. */
   ready: () => Promise<Record<string, true | string>>;
+  metrics: Metrics;
 }
 
 const readiness = Type.Object({
@@ -29,11 +31,26 @@ const readiness = Type.Object({
 
 /** The routes of a program below SPEAR's error handling, with health and documentation. */
 export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia {
-  const { log, title, description, version } = options;
+  const { log, metrics, title, description, version } = options;
   const license = { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" };
+  const began = new WeakMap<Request, number>();
+  const refused = new WeakMap<Request, number>();
   const app: AnyElysia = new Elysia({ normalize: false, strictPath: true })
-    .onError((failed) => problemResponse(httpFault(failed.code, failed.error, failed, app), log))
+    .onError((failed) => {
+      const response = problemResponse(httpFault(failed.code, failed.error, failed, app), log);
+      refused.set(failed.request, response.status);
+      return response;
+    })
+    .onAfterResponse(({ request, route, responseValue, set }) => {
+      const start = began.get(request);
+      if (start === undefined) return;
+      const given = responseValue instanceof Response ? responseValue.status : set.status;
+      const seconds = (performance.now() - start) / 1000;
+      const status = refused.get(request) ?? Number(given ?? 200);
+      metrics.onRequest(request.method, route ?? "", status, seconds);
+    })
     .onRequest(({ request }) => {
+      began.set(request, performance.now());
       const length = Number(request.headers.get("content-length") ?? 0);
       if (length <= options.maxBodyBytes) return;
       if (options.streams?.(new URL(request.url).pathname) === true) return;
@@ -59,6 +76,19 @@ export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia
         detail: {
           operationId: "getReadiness",
           summary: "Every part that is needed answers; 503 if not.",
+          tags: ["operations"],
+        },
+      },
+    )
+    .get(
+      "/metrics",
+      async () =>
+        new Response(await metrics.text(), { headers: { "content-type": metrics.contentType } }),
+      {
+        response: Type.String({ description: "Metrics in Prometheus' text format." }),
+        detail: {
+          operationId: "getMetrics",
+          summary: "Metrics, for Prometheus to scrape.",
           tags: ["operations"],
         },
       },

@@ -26,6 +26,7 @@ test("Lua spells the same keys", async () => {
     EVENTS: keys.events,
     TASKS: keys.tasks,
     DELAYED: keys.delayed,
+    TASK_COUNTS: keys.taskCounts,
     PENDING_CLASSES: keys.pendingClasses,
     NODES: keys.nodes,
     LEASES: keys.leases,

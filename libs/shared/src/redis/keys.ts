@@ -99,6 +99,10 @@ export class Keys {
   get jobsDue(): string {
     return this.#key("jobs-due");
   }
+  /** Hash: "runtime state" → number of tasks. */
+  get taskCounts(): string {
+    return this.#key("task-counts");
+  }
   /** String: idempotency key → job id. */
   jobIdempotency(key: string): string {
     return this.#key("job-idem", key);
@@ -176,6 +180,7 @@ export class Keys {
 export const keysLua = `local TAG = string.sub(KEYS[1], 1, -4)
 local SEQ, EVENTS, TASKS = KEYS[1], TAG .. 'events', TAG .. 'tasks'
 local DELAYED, PENDING_CLASSES = TAG .. 'delayed', TAG .. 'pending-classes'
+local TASK_COUNTS = TAG .. 'task-counts'
 local NODES, LEASES = TAG .. 'nodes', TAG .. 'leases'
 local JOBS, JOBS_DUE = TAG .. 'jobs', TAG .. 'jobs-due'
 local function job_key(id) return TAG .. 'job:' .. id end
