@@ -1,14 +1,13 @@
-/** The examples in examples/tasks run as their comments say, through the command line. */
+/** The examples of docs/tasks.md, run line by line as a reader would. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { writeFile } from "node:fs/promises";
+import { readFile, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { Cluster } from "../programs.ts";
-import { repository, spear, type SpearOptions } from "./spear.ts";
+import { environment, repository, spearCommand } from "./spear.ts";
 
-const example = (name: string) => join(repository, "examples/tasks", name);
-/** Where the JavaScript engine of components is kept once it is made, which takes half a minute. */
+/** Where the JavaScript engine of components is kept once it is made, which takes a minute. */
 const cache = join(repository, "node_modules/.cache");
-const engineTimeoutMs = 600_000;
+const timeoutMs = 600_000;
 
 let cluster: Cluster;
 beforeAll(async () => {
@@ -20,52 +19,37 @@ beforeAll(async () => {
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-async function run(args: string[], options: SpearOptions = {}): Promise<string> {
-  const { code, stdout, stderr } = await spear(args, {
-    cwd: cluster.directory,
-    env: {
-      SPEAR_ADDRESS: cluster.sms.http,
-      SPEAR_STORE_ADDRESS: cluster.store?.http ?? "",
-      XDG_CACHE_HOME: cache,
-    },
-    ...options,
-  });
-  if (code !== 0) throw new Error(`spear ${args.join(" ")}: ${code}\n${stdout}${stderr}`);
-  return stdout;
-}
-
-test("a process reads an input and stores an output, in a sandbox", async () => {
-  const text = "some text\n";
-  await writeFile(join(cluster.directory, "text"), text);
-  await run(["bucket", "create", "checksums"]);
-  await run(["object", "put", "text", "checksums/in.txt"]);
-  await run(["submit", example("process-checksum.yaml"), "--wait"]);
-  const sum = new Bun.CryptoHasher("sha256").update(text).digest("hex");
-  expect(await run(["object", "get", "checksums/out.txt", "-"])).toBe(`${sum}\n`);
-});
-
-test("a module in C does the same", async () => {
-  const clang = ["clang", "--target=wasm32-wasi", "--sysroot=/usr", "-O2", "-Wall", "-Werror"];
-  const made = Bun.spawn([...clang, "-o", "shout.wasm", example("shout.c")], {
-    cwd: cluster.directory,
-  });
-  expect(await made.exited).toBe(0);
-  await run(["bucket", "create", "shouting"]);
-  await run(["object", "put", "-", "shouting/in.txt"], { stdin: "hello\n" });
-  await run([
-    ...["run", "--wasm", "shout.wasm", "--input", "shouting/in.txt:in.txt"],
-    ...["--output", "out.txt:shouting/out.txt", "--", "in.txt", "out.txt"],
-  ]);
-  expect(await run(["object", "get", "shouting/out.txt", "-"])).toBe("HELLO\n");
-});
-
 test(
-  "a script in TypeScript becomes a component and runs, in two commands",
+  "every line of the examples works",
   async () => {
-    expect(await run(["build", example("words.ts")])).toBe("words.wasm\n");
-    const words = ["run", "--interactive", "--wasm", "words.wasm"];
-    const counted = await run(words, { stdin: "to be or not to be" });
-    expect(counted).toBe("2 be\n1 not\n1 or\n2 to\n");
+    const text = await readFile(join(repository, "docs/tasks.md"), "utf8");
+    const lines = /```sh\n([\s\S]*?)```/.exec(text)?.[1] ?? "";
+    // What they write goes into the cluster's directory.
+    for (const name of ["examples", "LICENSE"]) {
+      await symlink(join(repository, name), join(cluster.directory, name));
+    }
+    const spear = spearCommand().map((word) => `'${word}'`);
+    const shell = Bun.spawn(["sh", "-ec", `spear() { ${spear.join(" ")} "$@"; }\n${lines}`], {
+      cwd: cluster.directory,
+      env: environment({
+        SPEAR_ADDRESS: cluster.sms.http,
+        SPEAR_STORE_ADDRESS: cluster.store?.http ?? "",
+        XDG_CACHE_HOME: cache,
+      }),
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [stdout, stderr, code] = await Promise.all([
+      shell.stdout.text(),
+      shell.stderr.text(),
+      shell.exited,
+    ]);
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    const licence = await readFile(join(repository, "LICENSE"));
+    expect(stdout).toContain(`\n${new Bun.CryptoHasher("sha256").update(licence).digest("hex")}\n`);
+    expect(stdout).toContain("\nHELLO\n");
+    expect(stdout).toContain("words.wasm\n2 be\n1 not\n1 or\n2 to\n");
   },
-  engineTimeoutMs,
+  timeoutMs,
 );
