@@ -35,7 +35,7 @@ import { Ownership } from "./control/ownership.ts";
 import { Reports } from "./control/reports.ts";
 import type { LeftBehind } from "./executions/execution.ts";
 import { Executions } from "./executions/executions.ts";
-import { objectService, taskService } from "./executions/grpc.ts";
+import { taskService } from "./executions/grpc.ts";
 import { taskRoutes, type TaskHttpDeps } from "./executions/http.ts";
 import { IntakeSwitch } from "./executions/intake.ts";
 import { ModuleCache } from "./executions/modules.ts";
@@ -47,6 +47,8 @@ import { serveHost } from "./hostcalls/http.ts";
 import { Hosts } from "./hostcalls/hosts.ts";
 import { Journal } from "./journal.ts";
 import { StoreClient } from "@spear/shared/store/client.ts";
+import { objectService } from "./objects/grpc.ts";
+import { objectRoutes, streamsObject, type ObjectHttpDeps } from "./objects/http.ts";
 import { NodeObjects } from "./objects/objects.ts";
 import { attemptOf } from "./executions/attempt.ts";
 
@@ -92,7 +94,8 @@ const makers: Record<Runtime, (deps: AgentDeps) => Agent> = {
 };
 
 /** What the routes call; the OpenAPI document is made from routes over services that are never called. */
-export type SpearletServices = TaskHttpDeps & { metrics: Metrics; examine: Examine };
+export type SpearletServices = TaskHttpDeps &
+  ObjectHttpDeps & { metrics: Metrics; examine: Examine };
 
 /** The REST application over its services. */
 export function spearletHttp(
@@ -106,10 +109,11 @@ export function spearletHttp(
       version,
       log: services.log,
       maxBodyBytes,
+      streams: streamsObject,
       ready: () => Promise.resolve(ready()),
       metrics: services.metrics,
     },
-    [taskRoutes(services), healthRoutes(services.examine)],
+    [taskRoutes(services), objectRoutes(services), healthRoutes(services.examine)],
   );
 }
 
@@ -237,7 +241,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       config.grpcListen,
       [
         taskService(handlers, { executions, submits }),
-        objectService(handlers),
+        objectService(handlers, objects),
         healthService(handlers, examine),
       ],
       { log, ready: () => Promise.resolve(Object.values(ready()).every((part) => part === true)) },
@@ -245,8 +249,8 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   );
   const metrics = new Metrics("spearlet", version);
   registerMetrics(metrics, executions, examine);
-  const app = spearletHttp({ executions, submits, metrics, log, examine }, ready);
-  const http = resources.use(startHttp(app, config.httpListen, maxBodyBytes));
+  const app = spearletHttp({ executions, submits, objects, metrics, log, examine }, ready);
+  const http = resources.use(startHttp(app, config.httpListen, Number.MAX_SAFE_INTEGER));
   node.addresses = { http: http.address, grpc: grpc.address };
 
   await agents.start(() => void link.announce().catch(() => undefined));

@@ -5,8 +5,4 @@
  */
 
 /** gRPC methods by their full names. */
-export const unimplementedMethods: readonly string[] = [
-  "spear.spearlet.v1.ObjectService/GetObject",
-  "spear.spearlet.v1.ObjectService/PutObject",
-  "spear.spearlet.v1.ObjectService/HeadObject",
-];
+export const unimplementedMethods: readonly string[] = [];

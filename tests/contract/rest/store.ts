@@ -152,6 +152,15 @@ export const storeRest: Cases = {
     const answer = await world.rest("store", "HEAD /v1/objects/{id}", { path });
     expect(answer.headers.get("x-spear-sha256")).toBe(object["sha256"] as string);
   },
+  "GET /v1/objects/{id}/info": async ({ world }) => {
+    const { object } = await bucketWith(world, "x");
+    const path = { id: object["id"] as string };
+    expect(await world.ok("store", "GET /v1/objects/{id}/info", { path })).toEqual({
+      ...object,
+      // It is a name that has one.
+      generation: 0,
+    });
+  },
   "POST /v1/copies": async ({ world }) => {
     const { bucket, object } = await bucketWith(world, "hello");
     const body = { objectId: object["id"], bucket, key: "copy.txt" };

@@ -1,11 +1,9 @@
 /** The node's TaskService over gRPC: parses, calls, encodes. */
 import {
-  ObjectServiceService,
   TaskServiceService,
-  type ObjectServiceServer,
   type TaskServiceServer,
 } from "@spear/proto/gen/spear/spearlet/v1/spearlet.ts";
-import { unimplemented, type GrpcService, type Handlers } from "@spear/shared/grpc/handlers.ts";
+import type { GrpcService, Handlers } from "@spear/shared/grpc/handlers.ts";
 import { parseId } from "@spear/shared/ids.ts";
 import type { Executions } from "./executions.ts";
 import { parseStream } from "./logs.ts";
@@ -41,18 +39,4 @@ export function taskService(
     ),
   };
   return { definition: TaskServiceService, handlers: implementation };
-}
-
-/** The node's view of the Object Store. */
-export function objectService(handlers: Handlers): GrpcService {
-  const later = unimplemented("the node's view of the Object Store");
-  const implementation: ObjectServiceServer = {
-    // oxlint-disable-next-line require-yield -- it answers with a status only
-    getObject: handlers.serverStream(async function* () {
-      await later();
-    }),
-    putObject: handlers.clientStream(later),
-    headObject: handlers.unary(later),
-  };
-  return { definition: ObjectServiceService, handlers: implementation };
 }

@@ -32,6 +32,7 @@ afterEach(() => {
   store.failures = 0;
   store.gate = Promise.resolve();
   store.alter = (bytes) => bytes;
+  store.headers = {};
 });
 
 const open = (maxBytes = 64 * MIB) =>
@@ -101,6 +102,13 @@ describe("an object", () => {
     expect((await read(objects, "in/object")).toString()).toBe("new");
     const { body } = await objects.open(old, undefined, signal);
     expect(Buffer.concat(await Array.fromAsync(body)).toString()).toBe("old");
+  });
+
+  test("that says that it is compressed comes as it was put", async () => {
+    const bytes = Buffer.from(Bun.gzipSync("plain"));
+    store.put("in/object", bytes);
+    store.headers = { "content-encoding": "gzip" };
+    expect((await read(open(), "in/object")).equals(bytes)).toBe(true);
   });
 
   test("that a store hands out damaged, or that is not there, is an error", async () => {

@@ -18,6 +18,7 @@ import type {
   OpenObject,
   PutRequest,
   RangeRequest,
+  StoredObject,
 } from "@spear/shared/store/schema.ts";
 import { textOf } from "@spear/shared/store/schema.ts";
 
@@ -59,6 +60,11 @@ export class NodeObjects {
   /** Metadata of an object as the store has it now. Throws `object_not_found`, `unavailable`. */
   head(target: ObjectTarget, signal: AbortSignal): Promise<ObjectInfo> {
     return this.#store.head(target, signal);
+  }
+
+  /** All that the store knows of an object. Throws as `head`. */
+  describe(target: ObjectTarget, signal: AbortSignal): Promise<StoredObject> {
+    return this.#store.describe(target, signal);
   }
 
   /**
@@ -149,7 +155,7 @@ export class NodeObjects {
   }
 
   /** Stores an object whole or not at all, in the store. Throws as the store does. */
-  put(request: PutRequest, body: PutBody, signal: AbortSignal): Promise<ObjectInfo> {
+  put(request: PutRequest, body: PutBody, signal: AbortSignal): Promise<StoredObject> {
     return this.#store.put(request, body, signal);
   }
 

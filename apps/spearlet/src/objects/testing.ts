@@ -23,6 +23,8 @@ export class FakeStore implements AsyncDisposable {
   failures = 0;
   /** What happens to the bytes on their way. */
   alter = (bytes: Buffer<ArrayBuffer>) => bytes;
+  /** What its answers to reads say besides. */
+  headers: Record<string, string> = {};
   /** Bytes wait for it. */
   gate: Promise<void> = Promise.resolve();
 
@@ -63,7 +65,11 @@ export class FakeStore implements AsyncDisposable {
   }
 
   async #give(request: Request, { id, bytes }: Kept): Promise<Response> {
-    const headers = new Headers({ "x-spear-object-id": id, "x-spear-sha256": sha256(bytes) });
+    const headers = new Headers({
+      ...this.headers,
+      "x-spear-object-id": id,
+      "x-spear-sha256": sha256(bytes),
+    });
     if (request.method === "HEAD") {
       headers.set("content-length", String(bytes.length));
       return new Response(null, { headers });

@@ -340,6 +340,15 @@ export function objectRoutes(objects: Objects, log: Log) {
         },
       },
     )
+    .get("/v1/objects/:id/info", ({ params: { id } }) => objects.head(parseId("obj", id, "id")), {
+      params: idParams,
+      response: "Object",
+      detail: {
+        operationId: "getObjectInfo",
+        summary: "All that is known of an object by its id, as JSON.",
+        tags,
+      },
+    })
     .post("/v1/copies", ({ body }) => objects.copy(copyRequest(body)), {
       body: "CopyRequest",
       response: "Object",

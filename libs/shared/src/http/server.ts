@@ -51,9 +51,17 @@ export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia
     })
     .onRequest(({ request }) => {
       began.set(request, performance.now());
-      const length = Number(request.headers.get("content-length") ?? 0);
-      if (length <= options.maxBodyBytes) return;
+      const given = request.headers.get("content-length");
+      const length = Number(given ?? 0);
+      // Where some bodies have no limit, those of all others must say how long they are.
+      const bounded = given !== null || options.streams === undefined || request.body === null;
+      if (bounded && length <= options.maxBodyBytes) return;
       if (options.streams?.(new URL(request.url).pathname) === true) return;
+      if (!bounded) {
+        throw new Fault("invalid_argument", "content-length: is missing", {
+          field: "content-length",
+        });
+      }
       throw new Fault("payload_too_large", `the body has ${length} bytes`, {
         field: "body",
         help: `at most ${options.maxBodyBytes} bytes are accepted`,

@@ -13,6 +13,7 @@ import {
   type ObjectPage,
   type ObjectTarget,
   type PutRequest,
+  type StoredObject,
 } from "./schema.ts";
 
 const tries = 6;
@@ -49,6 +50,15 @@ export class StoreClient {
     });
   }
 
+  /** All that is known of an object, its keepers too. Throws as `head`. */
+  async describe(target: ObjectTarget, signal: AbortSignal): Promise<StoredObject> {
+    const { id, bucket, key, generation } = await this.head(target, signal);
+    const answer = await this.#call("GET", `/v1/objects/${id}/info`, undefined, signal);
+    const stored = (await answer.json()) as StoredObject;
+    // An object may have several names, each with a generation of its own.
+    return key === "" ? stored : { ...stored, bucket, key, generation };
+  }
+
   /**
    * A range of an object's bytes. What breaks off goes on where it was, for an id never
    * means other bytes. Throws as `head`.
@@ -62,7 +72,8 @@ export class StoreClient {
     for (let failures = 0; at < end; failures += 1) {
       const response = await this.#patiently(signal, async (url) => {
         const headers = { range: `bytes=${at}-${end - 1}` };
-        const answer = await fetch(addressOf(url, id), { headers, signal });
+        // An object may say that it is compressed; its bytes are what was put.
+        const answer = await fetch(addressOf(url, id), { headers, signal, decompress: false });
         if (!answer.ok) throw await faultOf(answer);
         return answer;
       });
@@ -87,7 +98,7 @@ export class StoreClient {
    * Stores an object whole, or nothing. A body that can be read again is sent again while
    * the store is away. Throws as the store does, and `unavailable`.
    */
-  async put(request: PutRequest, body: PutBody, signal: AbortSignal): Promise<ObjectInfo> {
+  async put(request: PutRequest, body: PutBody, signal: AbortSignal): Promise<StoredObject> {
     const send = async (url: string) => {
       const response = await fetch(addressOf(url, request), {
         method: "PUT",
@@ -100,7 +111,7 @@ export class StoreClient {
         this.#buckets.delete(request.bucket);
         throw await faultOf(response);
       }
-      const stored = (await response.json()) as ObjectInfo;
+      const stored = (await response.json()) as StoredObject;
       if (request.sizeBytes === undefined || stored.sizeBytes === request.sizeBytes) return stored;
       throw new Fault("unavailable", `the store has ${stored.sizeBytes} bytes`);
     };

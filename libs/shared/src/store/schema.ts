@@ -25,6 +25,16 @@ export interface ObjectInfo {
   generation: number;
 }
 
+/** All that the store says of an object. */
+export interface StoredObject extends ObjectInfo {
+  /** Headers that travel with it, as cache-control. */
+  headers: Record<string, string>;
+  tags: Record<string, string>;
+  pinned: boolean;
+  /** Holders of references. */
+  refs: string[];
+}
+
 /** `start` is included, `end` is not. */
 export interface ByteRange {
   start: number;
