@@ -11,6 +11,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Cluster, Program, until } from "../programs.ts";
+import { spear } from "./spear.ts";
 
 let cluster: Cluster;
 let other: Program;
@@ -141,6 +142,15 @@ test("output outlives its node, byte for byte, and so does that of a task that w
       { end: expect.anything() as unknown },
     ] as object[]);
   }
+  const env = {
+    SPEAR_ADDRESS: `http://${other.http}`,
+    SPEAR_STORE_ADDRESS: `http://${cluster.store?.http}`,
+  };
+  const tail = await spear(["task", "logs", "--tail", "5", "--stream", "stderr", loud.id], { env });
+  expect(tail).toMatchObject({ code: 0, stdout: "", stderr: "err3\n" });
+  const part = `spear-logs/${loud.id}/1/stderr`;
+  const object = await spear(["object", "get", part, "-"], { env });
+  expect(object).toMatchObject({ code: 0, stdout: "err1\nerr2\nerr3\n" });
   expect(live).toBe([1, 2, 3].map((i) => `<stdout>out${i}\u00ff\n<stderr>err${i}\n`).join(""));
 });
 

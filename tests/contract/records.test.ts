@@ -111,7 +111,7 @@ const operation = fc.oneof(
   { weight: 2, arbitrary: op("promote", { limit: fc.integer({ min: 1, max: 3 }) }) },
   { weight: 2, arbitrary: op("hold", { node, task, forMs: fc.integer({ min: 0, max: 9 }) }) },
   { weight: 2, arbitrary: op("register", { node, run: fc.nat(1) }) },
-  { weight: 2, arbitrary: op("heartbeat", { node, run: fc.nat(1), revive: fc.boolean() }) },
+  { weight: 2, arbitrary: op("heartbeat", { node, run: fc.nat(1), revive: fc.boolean(), has: fc.option(fc.subarray(["a", "b"]), { nil: undefined }) }) },
   { weight: 1, arbitrary: op("expireLease", { node }) },
   { weight: 1, arbitrary: op("setEpoch", { epoch: fc.nat(1) }) },
   { weight: 2, arbitrary: op("setState", {
@@ -205,7 +205,8 @@ async function apply({ tasks, nodes, expireLease, setEpoch }: Store, one: Operat
     case "register":
       return register({ tasks, nodes } as Store, one.node, one.run, now);
     case "heartbeat": {
-      const usage = { cpu: 1, memoryBytes: 2, running: 3, diskFreeBytes: 4, load1: 5 };
+      const cached = one.has === undefined ? {} : { cached: { names: one.has } };
+      const usage = { cpu: 1, memoryBytes: 2, running: 3, diskFreeBytes: 4, load1: 5, ...cached };
       return nodes.heartbeat(nodeId(one.node), `run${one.run}`, usage, now, leaseMs, one.revive);
     }
     case "expireLease":

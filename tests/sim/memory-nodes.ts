@@ -1,7 +1,7 @@
 /** Node records in memory; see register.lua and its kin for what each step does. */
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { Node, NodeState, NodeUsage, UsageSample } from "@spear/shared/node.ts";
-import { decodeNode, decodeUsage, usageText } from "../../apps/sms/src/nodes/redis.ts";
+import { decodeNode, decodeUsage, usageFields, usageText } from "../../apps/sms/src/nodes/redis.ts";
 import {
   type CordonCode,
   type DrainCode,
@@ -77,7 +77,9 @@ export class MemoryNodes implements NodeStore {
     }
     record.set("seen", String(nowMs));
     if (usage !== undefined) {
-      record.set("use", JSON.stringify(usage));
+      const { use, has } = usageFields(usage);
+      record.set("use", use);
+      if (has !== "") record.set("has", has);
       this.#keepUsage(id, record, usage, nowMs);
     }
     this.#state.lease(id, nowMs, leaseMs);

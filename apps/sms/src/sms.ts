@@ -294,6 +294,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
           audits,
           events,
           cluster,
+          onCached: (id) => view.markDirty(id),
           log,
         }),
         taskService(handlers, { tasks, explainer, logs, audits, events }),

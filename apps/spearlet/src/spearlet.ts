@@ -24,6 +24,7 @@ import { ProcessAgent } from "./agents/process.ts";
 import type { FetchModule } from "./agents/wasm/source.ts";
 import { WasmAgent } from "./agents/wasm/wasm.ts";
 import { processPolicy, sourcePolicy, type SpearletConfig } from "./config.ts";
+import { CachedNames } from "./control/cached.ts";
 import { healthService } from "./control/grpc.ts";
 import { healthRoutes } from "./control/http.ts";
 import type { Examine } from "./control/schema.ts";
@@ -179,6 +180,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       log,
     }),
   );
+  const cached = new CachedNames((most) => objects.cachedNames(most), systemClock);
   const node = new LocalNode({
     id: nodeId,
     config,
@@ -186,6 +188,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     killMethod: made.find((agent) => agent instanceof ProcessAgent)?.killMethod ?? "none",
     runtimes: () => agents.offered(),
     running: () => executions.size,
+    cached: () => cached.news(),
   });
   const ownership = resources.use(new Ownership(() => executions.loseOwnership()));
   const executions = new Executions({
@@ -194,6 +197,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     hasEnd: (id) => reports.hasEnd(id),
     store,
     staging,
+    prepared: (spec) => cached.prepared(spec),
     logs,
     hosts,
     running,
@@ -261,7 +265,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
       credential: credentialIn(dataDir),
       incarnation: node.incarnation,
       describe: () => node.describe(),
-      usage: () => node.usage(),
+      usage: () => node.heartbeat(),
       running: () => executions.active(),
       reports,
       ownership,

@@ -11,7 +11,7 @@ import {
 } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import type { CallContext, GrpcService, Handlers } from "@spear/shared/grpc/handlers.ts";
 import { Fault } from "@spear/shared/fault.ts";
-import { parseId, type TaskId } from "@spear/shared/ids.ts";
+import { type NodeId, parseId, type TaskId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { EventLog } from "../events/events.ts";
 import type { Audits } from "../tasks/audits.ts";
@@ -36,6 +36,8 @@ export interface NodeGrpcDeps {
   reports: Reports;
   seals: Seals;
   audits: Audits;
+  /** A node has said what it need not fetch. */
+  onCached: (nodeId: NodeId) => void;
   events: EventLog;
   cluster: ClusterFacts;
   log: Log;
@@ -165,6 +167,7 @@ async function readAll(
     switch (body?.$case) {
       case "heartbeat":
         await deps.nodes.heartbeat(current.nodeId, current.incarnation, usageFromProto(body.value));
+        if (body.value.cached !== undefined) deps.onCached(current.nodeId);
         current.send({ $case: "renewed", value: { leaseMs: deps.nodes.lease.leaseMs } });
         break;
       case "reports":

@@ -2,7 +2,7 @@
 -- KEYS: 1 seq
 -- ARGV: 1 now, 2 events kept, 3 node, 4 incarnation, 5 usage (JSON) or "", 6 lease in ms,
 --       7 "revive" or "", 8 the usage as kept for an hour, 9 time between two that are kept,
---       10 how many are kept
+--       10 how many are kept, 11 what it need not fetch (JSON), "" if it did not say
 -- Returns {"ok"|"missing"|"stale"|"down"}
 local id, incarnation = ARGV[3], ARGV[4]
 local record = redis.call('HMGET', node_key(id), 'st', 'inc', 'dr', 'ut')
@@ -25,5 +25,6 @@ if ARGV[5] ~= '' then
     redis.call('PEXPIRE', node_usage_key(id), 2 * tonumber(ARGV[9]) * tonumber(ARGV[10]))
   end
 end
+if ARGV[11] ~= '' then redis.call('HSET', node_key(id), 'has', ARGV[11]) end
 renew_lease(id, incarnation, ARGV[6])
 return {'ok'}

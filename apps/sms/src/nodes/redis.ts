@@ -84,6 +84,7 @@ export class NodeRecords implements NodeStore {
     leaseMs: number,
     revive = false,
   ): Promise<HeartbeatCode> {
+    const said = usage === undefined ? { use: "", has: "" } : usageFields(usage);
     const [code] = await heartbeat.run(
       this.#redis,
       [this.#keys.seq],
@@ -92,12 +93,13 @@ export class NodeRecords implements NodeStore {
         this.#eventsKept,
         id,
         incarnation,
-        usage === undefined ? "" : JSON.stringify(usage),
+        said.use,
         leaseMs,
         revive ? "revive" : "",
         usage === undefined ? "" : usageText(usage),
         usageEveryMs,
         usageKept,
+        said.has,
       ],
     );
     return code as HeartbeatCode;
@@ -236,6 +238,14 @@ function labelsOf(
   return labels;
 }
 
+/** What of a heartbeat is kept: `has` is "" if the node did not say what it has. */
+export function usageFields({ cached, ...usage }: NodeUsage): { use: string; has: string } {
+  return {
+    use: JSON.stringify(usage),
+    has: cached === undefined ? "" : JSON.stringify(cached),
+  };
+}
+
 /** A node from its hash; undefined if there is none. */
 export function decodeNode(id: NodeId, hash: Record<string, string>): Node | undefined {
   if (hash["st"] === undefined || hash["doc"] === undefined) return undefined;
@@ -256,7 +266,12 @@ export function decodeNode(id: NodeId, hash: Record<string, string>): Node | und
       slots: Number(hash["us"]),
       extras,
     },
-    usage: hash["use"] === undefined ? noUsage : (JSON.parse(hash["use"]) as NodeUsage),
+    usage: {
+      ...(hash["use"] === undefined ? noUsage : (JSON.parse(hash["use"]) as NodeUsage)),
+      ...(hash["has"] === undefined
+        ? {}
+        : { cached: JSON.parse(hash["has"]) as NonNullable<NodeUsage["cached"]> }),
+    },
     registeredAtMs: Number(hash["reg"]),
     lastSeenAtMs: Number(hash["seen"]),
     ...(hash["ls"] === undefined

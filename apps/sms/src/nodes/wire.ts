@@ -15,9 +15,13 @@ export function nodeToProto(node: Node): WireNode {
   return WireNode.fromPartial({ ...node, state: nodeStateToProto(node.state) });
 }
 
+/** Names of what it has that are taken from a node. */
+const maxCached = 1_000;
+
 /** What a node measured; what it did not say stays out. */
 export function usageFromProto({ cached, ...usage }: WireUsage): NodeUsage {
-  return { ...usage, ...(cached === undefined ? {} : { cached }) };
+  if (cached === undefined) return usage;
+  return { ...usage, cached: { names: cached.names.slice(0, maxCached) } };
 }
 
 const noFacts: NodeFacts = { hostname: "", os: "", arch: "", version: "", pid: 0, killMethod: "" };

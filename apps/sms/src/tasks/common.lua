@@ -23,7 +23,8 @@
 -- hf hu the task its room is held for and until when, ls la losses and the last one,
 -- lu until when its lease was renewed, by the clock of Redis,
 -- dr it is to drain, dd by when (0: any time), co it is cordoned, lb:NAME a label over its
--- own ("=value", "-" hides it), ut when its usage was last kept.
+-- own ("=value", "-" hides it), ut when its usage was last kept, use what it measured,
+-- has what it need not fetch.
 
 -- What a script changes again and again is kept here, and written once at its end by
 -- settle(): the events and their counter, the room of nodes by id, the state of tasks

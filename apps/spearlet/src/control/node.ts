@@ -17,6 +17,8 @@ export interface NodeDeps {
   runtimes: () => RuntimeInfo[];
   /** Attempts that run now. */
   running: () => number;
+  /** What need not be fetched, if SMS is to be told. */
+  cached: () => string[] | undefined;
 }
 
 export class LocalNode {
@@ -53,6 +55,12 @@ export class LocalNode {
 
   usage(): NodeUsage {
     return this.#meter.measure(this.#deps.running());
+  }
+
+  /** What SMS is told now and then. */
+  heartbeat(): NodeUsage {
+    const names = this.#deps.cached();
+    return { ...this.usage(), ...(names === undefined ? {} : { cached: { names } }) };
   }
 
   describe(): WireNode {

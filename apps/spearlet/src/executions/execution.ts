@@ -63,6 +63,8 @@ export interface Upstream {
 export interface ExecutionDeps {
   upstream: Upstream;
   staging: Staging;
+  /** Told of each spec whose command may start: what it needs is here now. */
+  prepared: (spec: TaskSpec) => void;
   logs: LogStore;
   hosts: Pick<Hosts, "open">;
   running: Journal<LeftBehind>;
@@ -372,7 +374,9 @@ export class Execution {
         this.#enter("staging");
         await this.#deps.staging.fetchInputs(inputs, context.workDir, signal);
       }
-      return await this.#agent.prepare(context, signal);
+      const prepared = await this.#agent.prepare(context, signal);
+      this.#deps.prepared(this.spec);
+      return prepared;
     } finally {
       clearTimeout(tooSlow);
     }
