@@ -12,7 +12,7 @@ import { blobName, chunkBytes, hashOf, newBlobLocation, placeInSegment } from ".
 import type { Chunk, PlacedChunk } from "./chunk.ts";
 import type { Hashing, StreamHash } from "./hashing.ts";
 import { release } from "./pieces.ts";
-import type { Segments } from "./segments.ts";
+import { headerOf, type Segments } from "./segments.ts";
 
 /** Most chunks of one stream that are being written at once. */
 const inFlightPerStream = 4;
@@ -291,13 +291,23 @@ export class Chunks {
       : await this.#outgoing.take(signal);
     try {
       await this.#load(chunk, await locate(), buffer, async () => [await locate()]);
-      return undefined;
+      return await this.#verifyHeader(chunk, await locate());
     } catch (error) {
       if (error instanceof Fault && error.code === "object_corrupted") return error;
       throw error;
     } finally {
       if (!isSmall(chunk)) this.#outgoing.give(buffer);
     }
+  }
+
+  /** Compaction goes by what stands before a chunk in its segment. */
+  async #verifyHeader(chunk: Chunk, location: Buffer | undefined): Promise<Fault | undefined> {
+    if (location === undefined || placeInSegment(location) === undefined) return undefined;
+    const right = headerOf(chunk);
+    const header = Buffer.alloc(right.length);
+    const filled = await this.#segments.read(location, header, "entry");
+    if (filled === undefined || header.equals(right)) return undefined;
+    return corrupted(chunk, "has a damaged header before it in its segment");
   }
 
   #read(chunk: Chunk, location: Buffer | undefined, bytes: Buffer): Promise<number | undefined> {

@@ -126,12 +126,17 @@ export class DiskSegments implements Segments {
     await file?.then((handle) => handle.close()).catch(() => undefined);
   }
 
-  async read(location: Buffer, target: Buffer): Promise<number | undefined> {
+  async read(
+    location: Buffer,
+    target: Buffer,
+    what: "chunk" | "entry" = "chunk",
+  ): Promise<number | undefined> {
     const place = placeInSegment(location);
+    const skipped = what === "chunk" ? headerBytes : 0;
     if (place === undefined) return undefined;
     try {
       const file = await this.#reader(place.segment);
-      const { bytesRead } = await file.read(target, 0, target.length, place.offset + headerBytes);
+      const { bytesRead } = await file.read(target, 0, target.length, place.offset + skipped);
       return bytesRead;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;

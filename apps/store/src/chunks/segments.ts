@@ -5,7 +5,14 @@
  *
  * u32 magic, u32 size, 32 bytes of hash, the bytes.
  */
-import { hashBytes, hashOf, placeInSegment, segmentLocation, type PlacedChunk } from "./chunk.ts";
+import {
+  hashBytes,
+  hashOf,
+  placeInSegment,
+  segmentLocation,
+  type Chunk,
+  type PlacedChunk,
+} from "./chunk.ts";
 
 const magic = 0x53_70_53_31;
 export const headerBytes = 8 + hashBytes;
@@ -34,14 +41,25 @@ export interface Segments extends AsyncDisposable {
   append(hash: Buffer, bytes: Buffer): Promise<Buffer>;
   /** The commit of an appended chunk was made or given up. */
   settle(location: Buffer): void;
-  /** Reads the chunk at a location into `target`. Returns the bytes read, or undefined if the segment is gone. */
-  read(location: Buffer, target: Buffer): Promise<number | undefined>;
+  /**
+   * Reads the chunk at a location into `target`, or the entry with its header before
+   * it. Returns the bytes read, or undefined if the segment is gone.
+   */
+  read(location: Buffer, target: Buffer, what?: "chunk" | "entry"): Promise<number | undefined>;
   /** Segments that nothing is appended to any more and no commit is awaited in. */
   sealed(): Promise<{ segment: number; bytes: number }[]>;
   /** The whole entries of a segment, up to where it was cut off or damaged. */
   entries(segment: number): AsyncGenerator<SegmentEntry>;
   /** Removes a segment; what it held must have been moved or be of no use. */
   remove(segment: number): Promise<void>;
+}
+
+/** What stands before a chunk. */
+export function headerOf({ hash, bytes }: Chunk): Buffer {
+  const header = Buffer.alloc(headerBytes);
+  const at = header.writeUInt32BE(bytes, header.writeUInt32BE(magic, 0));
+  hash.copy(header, at);
+  return header;
 }
 
 /** Bytes that a batch takes in a segment. */
@@ -60,9 +78,7 @@ export function encodeEntries(
   let at = 0;
   for (const { hash, bytes } of batch) {
     locations.push(segmentLocation(segment, offset + at));
-    at = out.writeUInt32BE(magic, at);
-    at = out.writeUInt32BE(bytes.length, at);
-    at += hash.copy(out, at);
+    at += headerOf({ hash, bytes: bytes.length }).copy(out, at);
     at += bytes.copy(out, at);
   }
   return { bytes: out, locations };

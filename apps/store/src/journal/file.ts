@@ -2,13 +2,16 @@
  * The journal's files: framed records, each with its checksum, so that a record
  * that a crash cut off is seen and what stands before it is whole.
  *
- * A record is: u32 size of the rest, u32 CRC-32 of it, u64 generation, then for
- * every field and every value: u32 size, bytes.
+ * A record is: u32 size of the rest, with the highest bit set in the first record
+ * of a batch, u32 CRC-32 of the rest, u64 generation, then for every field and every
+ * value: u32 size, bytes. A batch is begun when the one before it was synced, so
+ * what is cut off by a crash is within the last batch: anything else is damage.
  */
 import { open } from "node:fs/promises";
 
 const frameBytes = 8;
 const largestBytes = 256 << 20;
+const firstOfBatch = 0x8000_0000;
 
 export interface JournalRecord {
   readonly generation: number;
@@ -30,10 +33,11 @@ export function packFields(fields: Readonly<Record<string, string | number | Buf
   return Buffer.concat(pieces);
 }
 
-export function encodeJournalRecord(generation: number, packed: Buffer): Buffer {
+/** `first`: it begins a batch. */
+export function encodeJournalRecord(generation: number, packed: Buffer, first: boolean): Buffer {
   const size = 8 + packed.length;
   const out = Buffer.allocUnsafe(frameBytes + size);
-  out.writeUInt32BE(size, 0);
+  out.writeUInt32BE(first ? size + firstOfBatch : size, 0);
   packed.copy(out, out.writeBigUInt64BE(BigInt(generation), frameBytes));
   out.writeUInt32BE(Bun.hash.crc32(out.subarray(frameBytes)), 4);
   return out;
@@ -62,7 +66,7 @@ export async function* journalRecords(
     const frame = Buffer.alloc(frameBytes);
     for (let at = 0; ;) {
       const head = await file.read(frame, 0, frameBytes, at);
-      const size = frame.readUInt32BE(0);
+      const size = frame.readUInt32BE(0) % firstOfBatch;
       if (head.bytesRead < frameBytes || size < 8 || size > largestBytes) return;
       const payload = Buffer.allocUnsafe(size);
       const body = await file.read(payload, 0, size, at + frameBytes);
@@ -76,4 +80,20 @@ export async function* journalRecords(
   } finally {
     await file.close();
   }
+}
+
+/**
+ * True if a file that is not whole behind `end` was not just cut off there by a
+ * crash: a batch was begun behind it.
+ */
+export async function isDamagedBehind(path: string, end: number): Promise<boolean> {
+  const bytes = Buffer.from(await Bun.file(path).slice(end).arrayBuffer());
+  for (let at = 1; at + frameBytes < bytes.length; at++) {
+    const word = bytes.readUInt32BE(at);
+    const size = word - firstOfBatch;
+    if (size < 8 || at + frameBytes + size > bytes.length) continue;
+    const payload = bytes.subarray(at + frameBytes, at + frameBytes + size);
+    if (Bun.hash.crc32(payload) === bytes.readUInt32BE(at + 4)) return true;
+  }
+  return false;
 }

@@ -15,7 +15,12 @@ import { Fault } from "@spear/shared/fault.ts";
 import { syncDirectory } from "../chunks/disk.ts";
 import { diskFault } from "../chunks/space.ts";
 import { failpoint } from "../failpoint.ts";
-import { encodeJournalRecord, journalRecords, type JournalRecord } from "./file.ts";
+import {
+  encodeJournalRecord,
+  isDamagedBehind,
+  journalRecords,
+  type JournalRecord,
+} from "./file.ts";
 
 const namePattern = /^(\d{16})\.(journal|checkpoint)$/;
 
@@ -63,7 +68,8 @@ export class Journal implements AsyncDisposable {
         last = Math.max(last, generation);
         whole = end;
       }
-      await truncate(path, whole);
+      // What was damaged is kept for whoever looks into it; nothing is appended to this file.
+      if (!(await isDamagedBehind(path, whole))) await truncate(path, whole);
     }
     return new Journal(root, maxBytes, last);
   }
@@ -84,7 +90,9 @@ export class Journal implements AsyncDisposable {
     const final = entries.at(-1);
     if (first === undefined || final === undefined) return;
     const bytes = Buffer.concat(
-      entries.map(({ generation, packed }) => encodeJournalRecord(generation, packed)),
+      entries.map(({ generation, packed }, index) =>
+        encodeJournalRecord(generation, packed, index === 0),
+      ),
     );
     try {
       const file = await this.#writable(first.generation);
@@ -133,7 +141,7 @@ export class Journal implements AsyncDisposable {
     const file = await open(`${path}.new`, "w", 0o600);
     try {
       for await (const entry of entries) {
-        await file.writeFile(encodeJournalRecord(entry.generation, entry.packed));
+        await file.writeFile(encodeJournalRecord(entry.generation, entry.packed, false));
       }
       await file.datasync();
     } finally {
@@ -182,6 +190,25 @@ export class Journal implements AsyncDisposable {
         reached = record.generation;
         yield record;
       }
+    }
+  }
+
+  /**
+   * Errors: `object_corrupted`, naming the file, if one of them was damaged, other than
+   * by a crash that cut its last batch off.
+   */
+  async checkWhole(): Promise<void> {
+    for (const { name, kind } of await partsOf(this.#root)) {
+      const path = join(this.#root, name);
+      let whole = 0;
+      for await (const { end } of journalRecords(path)) whole = end;
+      const damaged =
+        whole < Bun.file(path).size &&
+        (kind === "checkpoint" || (await isDamagedBehind(path, whole)));
+      if (!damaged) continue;
+      throw new Fault("object_corrupted", `the journal is damaged: ${name}, behind byte ${whole}`, {
+        help: "restore the store's directory from a backup",
+      });
     }
   }
 

@@ -85,7 +85,8 @@ async function divergence(
 
 /**
  * Makes the metadata from the journal, into a Redis that has none.
- * Errors: `conflict` if it has some. Returns how many records were replayed.
+ * Errors: `conflict` if it has some, `object_corrupted` if the journal is damaged.
+ * Returns how many records were replayed.
  */
 export async function rebuild(scripts: StoreScripts, journal: Journal): Promise<number> {
   const { redis, keys } = scripts;
@@ -94,6 +95,7 @@ export async function rebuild(scripts: StoreScripts, journal: Journal): Promise<
       help: "start the Store; to rebuild it, remove its keys from Redis first",
     });
   }
+  await journal.checkWhole();
   const replayed = await replayAll(scripts, journal, 0);
   await scripts.call(redis.set(keys.generation, journal.last));
   return replayed;

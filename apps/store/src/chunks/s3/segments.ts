@@ -76,11 +76,16 @@ export class S3Segments implements Segments {
     return locations;
   }
 
-  async read(location: Buffer, target: Buffer): Promise<number | undefined> {
+  async read(
+    location: Buffer,
+    target: Buffer,
+    what: "chunk" | "entry" = "chunk",
+  ): Promise<number | undefined> {
     const place = placeInSegment(location);
+    const skipped = what === "chunk" ? headerBytes : 0;
     return place === undefined
       ? undefined
-      : this.#place.get(name(place.segment), target, place.offset + headerBytes);
+      : this.#place.get(name(place.segment), target, place.offset + skipped);
   }
 
   async sealed(): Promise<{ segment: number; bytes: number }[]> {
