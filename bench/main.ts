@@ -1,33 +1,50 @@
-/** `bun run bench NAME… [--short] [--json]`: runs benchmarks and prints what they measured. */
-import { type Measure, show } from "./measure.ts";
+/** `bun run bench NAME… [--short] [--objects N] [--json]`: runs benchmarks and prints what they measured. */
+import { parseArgs } from "node:util";
+import { type How, type Measure, show } from "./measure.ts";
 
-const benches: Record<string, () => Promise<{ run(how: { short: boolean }): Promise<Measure[]> }>> =
-  {
-    "agents-docker": () => import("./agents-docker.ts"),
-    "agents-process": () => import("./agents-process.ts"),
-    "agents-wasm": () => import("./agents-wasm.ts"),
-    backlog: () => import("./backlog.ts"),
-    heartbeats: () => import("./heartbeats.ts"),
-    scheduling: () => import("./scheduling.ts"),
-    tasks: () => import("./tasks.ts"),
-  };
+const benches: Record<string, () => Promise<{ run(how: How): Promise<Measure[]> }>> = {
+  "agents-docker": () => import("./agents-docker.ts"),
+  "agents-process": () => import("./agents-process.ts"),
+  "agents-wasm": () => import("./agents-wasm.ts"),
+  backlog: () => import("./backlog.ts"),
+  heartbeats: () => import("./heartbeats.ts"),
+  scheduling: () => import("./scheduling.ts"),
+  store: () => import("./store.ts"),
+  "store-many": () => import("./store-many.ts"),
+  tasks: () => import("./tasks.ts"),
+};
 
-const names = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
-const unknown = names.find((name) => !(name in benches));
-if (names.length === 0 || unknown !== undefined) {
+function usage(problem: string): never {
   process.stderr.write(
-    `${unknown === undefined ? "" : `error: there is no benchmark ${unknown}\n`}Usage: bun run bench NAME… [--short] [--json]\nBenchmarks: ${Object.keys(benches).join(", ")}\n`,
+    `${problem}Usage: bun run bench NAME… [--short] [--objects N] [--json]\nBenchmarks: ${Object.keys(benches).join(", ")}\n`,
   );
   process.exit(2);
 }
+
+function parse() {
+  const options = {
+    short: { type: "boolean" },
+    json: { type: "boolean" },
+    objects: { type: "string" },
+  } as const;
+  try {
+    return parseArgs({ options, allowPositionals: true });
+  } catch (error) {
+    return usage(`error: ${(error as Error).message}\n`);
+  }
+}
+
+const { values: flags, positionals: names } = parse();
+const unknown = names.find((name) => !(name in benches));
+if (unknown !== undefined) usage(`error: there is no benchmark ${unknown}\n`);
+if (names.length === 0) usage("");
+if (!/^\d{1,9}$/.test(flags.objects ?? "0")) usage("error: --objects: must be a number\n");
+const how = {
+  short: flags.short ?? false,
+  ...(flags.objects === undefined ? {} : { objects: Number(flags.objects) }),
+};
 for (const name of names) {
   const bench = await benches[name]?.();
-  if (bench !== undefined)
-    process.stdout.write(
-      show(
-        await bench.run({ short: process.argv.includes("--short") }),
-        process.argv.includes("--json"),
-      ),
-    );
+  if (bench !== undefined) process.stdout.write(show(await bench.run(how), flags.json ?? false));
 }
 process.exit(0);

@@ -13,6 +13,13 @@ export interface Measure {
   p99Ms?: number;
 }
 
+export interface How {
+  /** Smaller and fewer rounds: to see that it runs, not to quote. */
+  short: boolean;
+  /** How many objects, where a benchmark is about that. */
+  objects?: number;
+}
+
 export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
 }
