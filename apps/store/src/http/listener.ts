@@ -6,6 +6,7 @@
  * Bodies move with backpressure in both directions, and a client that moves no
  * byte for a while is cut off.
  */
+import { isUtf8 } from "node:buffer";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { Fault } from "@spear/shared/fault.ts";
 import type { RunningHttp } from "@spear/shared/http/server.ts";
@@ -291,7 +292,10 @@ async function collect(body: Body, maxBytes: number): Promise<Buffer> {
     }
     pieces.push(piece);
   }
-  return Buffer.concat(pieces);
+  const bytes = Buffer.concat(pieces);
+  // Decoded all the same, a name in it would be taken for another.
+  if (isUtf8(bytes)) return bytes;
+  throw new Fault("invalid_argument", "the body is not valid UTF-8", { field: "body" });
 }
 
 async function answer(

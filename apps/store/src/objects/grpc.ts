@@ -13,6 +13,7 @@ import type {
 } from "@spear/proto/gen/spear/store/v1/store.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { Handlers, type GrpcService } from "@spear/shared/grpc/handlers.ts";
+import { strictRequests } from "@spear/shared/grpc/strict.ts";
 import { parseId, type ObjectId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Buckets } from "../buckets/buckets.ts";
@@ -162,5 +163,5 @@ export function objectStoreService(services: {
     unpinObject: handlers.unary((request) => lifecycle.unpin(id(request))),
     explainObject: handlers.unary((request) => lifecycle.why(id(request))),
   };
-  return { definition: ObjectStoreService, handlers: { ...implementation } };
+  return { definition: strictRequests(ObjectStoreService), handlers: { ...implementation } };
 }

@@ -1,6 +1,7 @@
 /** Objects over REST: parse, call, encode. */
 import { Elysia, t } from "elysia";
 import { Fault } from "@spear/shared/fault.ts";
+import { problemResponse } from "@spear/shared/http/problem.ts";
 import { parseId, type ObjectId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import { rawOf, streamingAnswer } from "../http/listener.ts";
@@ -144,10 +145,20 @@ async function get(objects: Objects, target: ObjectName | ObjectId, request: Req
   if (request.method === "HEAD") return head(objects, target, request);
   const { headers } = request;
   let unmodified = false;
-  const opened = await objects.open(target, rawOf(request).signal, (object) => {
+  let sizeBytes = 0;
+  const opening = objects.open(target, rawOf(request).signal, (object) => {
+    ({ sizeBytes } = object);
     unmodified = verdictOf(headers, object) === "not_modified";
     return unmodified ? undefined : rangeAsked(headers, object);
   });
+  const opened = await opening.catch((error: unknown) => {
+    const fault = Fault.from(error);
+    if (fault.code !== "range_not_satisfiable") throw error;
+    const refusal = problemResponse(fault, log);
+    refusal.headers.set("content-range", `bytes */${sizeBytes}`);
+    return refusal;
+  });
+  if (opened instanceof Response) return opened;
   const answer = objectHeaders(opened.object);
   if (unmodified) return new Response(null, { status: 304, headers: answer });
   setLength(answer, opened.object, opened.range);

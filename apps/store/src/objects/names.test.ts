@@ -39,7 +39,7 @@ test.each(["a", "a/b", "/a", "a//b", "a/", "...", "a/.b/c..", " ", "\\", "ä/€
   },
 );
 
-test.each(["", ".", "..", "a/..", "../a", "a/./b", "/..", "a\0", "\ud800", "\ufffd"])(
+test.each(["", ".", "..", "a/..", "../a", "a/./b", "/..", "a\0", "\ud800"])(
   "refuses the key %p",
   (key) => {
     expect(codeOf(() => checkKey(key))).toBe("invalid_argument");

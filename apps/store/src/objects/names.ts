@@ -1,7 +1,8 @@
 /**
  * Names of buckets and keys of objects. A key is served as exactly the bytes
  * that were put, so one that some client or proxy on the way might rewrite
- * ('.' and '..' as path parts, NUL, broken UTF-8) is refused at the put.
+ * ('.' and '..' as path parts, NUL) is refused at the put. Bytes that are no UTF-8
+ * never get here: each transport refuses them, as it knows what was sent.
  */
 import { Fault } from "@spear/shared/fault.ts";
 
@@ -20,7 +21,7 @@ export function checkBucketName(value: string, field = "bucket"): string {
 /** What is wrong with a key, or undefined. */
 function complaint(key: string): string | undefined {
   if (key === "") return "is empty";
-  if (!key.isWellFormed() || key.includes("\u{fffd}")) return "is not valid UTF-8";
+  if (!key.isWellFormed()) return "is not valid UTF-8";
   if (Buffer.byteLength(key) > maxKeyBytes) return `is longer than ${maxKeyBytes} bytes`;
   if (key.includes("\0")) return "has a NUL byte";
   if (key.split("/").some((part) => part === "." || part === "..")) {
@@ -41,12 +42,7 @@ export function checkKey(value: string, field = "key"): string {
 
 /** A prefix, delimiter or start of a listing: part of a key, so no more than its bytes are checked. */
 export function checkKeyPart(value: string, field: string): string {
-  if (
-    value.isWellFormed() &&
-    !value.includes("\u{fffd}") &&
-    !value.includes("\0") &&
-    Buffer.byteLength(value) <= maxKeyBytes
-  ) {
+  if (value.isWellFormed() && !value.includes("\0") && Buffer.byteLength(value) <= maxKeyBytes) {
     return value;
   }
   throw new Fault("invalid_argument", `${field}: must be UTF-8 without NUL, up to 1,024 bytes`, {
