@@ -184,16 +184,18 @@ export class Lane {
     for (const other of others) other.file.tryWrite(String(pid));
     // Itself and no other: the usual case, and far cheaper to find out than who they are.
     if (this.#countsAtMost(1)) return;
+    // One that was tried and is not there is ending: it can't be moved, and needn't be.
+    const tried = new Set([pid]);
     const outside = () =>
       this.members()
-        .filter((member) => member !== pid)
+        .filter((member) => !tried.has(member))
         .filter((member) => others.some(({ dir }) => !membersOf(dir).includes(member)));
-    for (let round = 0, members = outside(); members.length > 0; round += 1) {
-      // One that is ending can't be moved any more, and needn't be.
-      if (round === enrollRounds) break;
+    let members = outside();
+    for (let round = 0; members.length > 0 && round < enrollRounds; round += 1) {
       // Who starts processes faster than this must stop doing so for a moment.
       if (round === patientRounds) this.#forbidForks();
       for (const member of members) {
+        tried.add(member);
         for (const other of others) other.file.tryWrite(String(member));
       }
       members = outside();
