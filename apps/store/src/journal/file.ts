@@ -34,7 +34,7 @@ export function packFields(fields: Readonly<Record<string, string | number | Buf
 }
 
 /** `first`: it begins a batch. */
-export function encodeJournalRecord(generation: number, packed: Buffer, first: boolean): Buffer {
+export function encodeJournalRecord(generation: number, packed: Buffer, first = false): Buffer {
   const size = 8 + packed.length;
   const out = Buffer.allocUnsafe(frameBytes + size);
   out.writeUInt32BE(first ? size + firstOfBatch : size, 0);

@@ -141,7 +141,7 @@ export class Journal implements AsyncDisposable {
     const file = await open(`${path}.new`, "w", 0o600);
     try {
       for await (const entry of entries) {
-        await file.writeFile(encodeJournalRecord(entry.generation, entry.packed, false));
+        await file.writeFile(encodeJournalRecord(entry.generation, entry.packed));
       }
       await file.datasync();
     } finally {
