@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { startRedis, type TestRedis } from "./redis.ts";
 
 const root = join(import.meta.dir, "..");
-const readyMs = 30_000;
+const readyMs = 60_000;
 
 export interface ProgramOptions {
   /** Flags by property name, as {leaseMs: 500}. */

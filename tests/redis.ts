@@ -1,5 +1,5 @@
 /** A redis-server of one's own: an empty one on a free port, gone when disposed. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +15,8 @@ export interface TestRedis extends AsyncDisposable {
   wipe(): Promise<void>;
   /** Starts it again with the data it had. */
   restart(): Promise<void>;
+  /** Deletes its data, as a disk that is lost does; it must have been killed. */
+  loseData(): Promise<void>;
 }
 
 const configuration = join(import.meta.dir, "../infra/redis.conf");
@@ -47,11 +49,11 @@ class RedisProcess implements TestRedis {
   readonly #argv: string[];
   #child: Bun.Subprocess | undefined;
 
-  constructor(program: string, port: number, directory: string) {
-    this.url = `redis://127.0.0.1:${port}`;
+  constructor(program: string, bind: string, port: number, directory: string) {
+    this.url = `redis://${bind}:${port}`;
     this.#directory = directory;
     this.#argv = [
-      program, configuration, "--bind", "127.0.0.1", "--port", String(port), "--dir", directory,
+      program, configuration, "--bind", bind, "--protected-mode", "no", "--port", String(port), "--dir", directory,
     ]; // prettier-ignore
   }
 
@@ -85,6 +87,11 @@ class RedisProcess implements TestRedis {
     if (!(await this.start())) throw new Error("redis-server did not start again");
   }
 
+  async loseData(): Promise<void> {
+    await rm(this.#directory, { recursive: true });
+    await mkdir(this.#directory);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
     await rm(this.#directory, { recursive: true, force: true });
@@ -92,12 +99,12 @@ class RedisProcess implements TestRedis {
 }
 
 /** Starts redis-server with the supported configuration and its data in a fresh directory. */
-export async function startRedis(): Promise<TestRedis> {
+export async function startRedis(bind = "127.0.0.1"): Promise<TestRedis> {
   const program = Bun.which("redis-server");
   if (program === null) throw new Error("redis-server is not installed; scripts/test installs it");
   for (let attempt = 1; ; attempt++) {
     const directory = await mkdtemp(join(tmpdir(), "spear-redis-"));
-    const redis = new RedisProcess(program, await freePort(), directory);
+    const redis = new RedisProcess(program, bind, await freePort(), directory);
     if (await redis.start()) return redis;
     await redis[Symbol.asyncDispose]();
     if (attempt === tries) throw new Error("redis-server did not start");

@@ -37,7 +37,9 @@ export class Replay {
         broken.push(`T2: ${at}: ${before.state} has become ${to}`);
       else if (before.state !== "" && !transitions[before.state].includes(to))
         broken.push(`T2: ${at}: ${before.state} may not become ${to}`);
-      const expected = before.attempt + (to === "assigned" ? 1 : 0);
+      // A record that was lost and is made again goes on from the attempt that there was.
+      const came = event.from === "" && event.reason === "adopted" ? event.attempt : before.attempt;
+      const expected = came + (to === "assigned" ? 1 : 0);
       if (event.attempt !== expected)
         broken.push(`T3: ${at} is of attempt ${event.attempt}, not of ${expected}`);
     }

@@ -1,6 +1,6 @@
 /** Task records in memory; see transition.lua and its kin for what each step does. */
-import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
-import { isPlaced, transitions, type TaskState } from "@spear/shared/state.ts";
+import { type JobId, jobOfOne, type NodeId, type TaskId } from "@spear/shared/ids.ts";
+import { isPlaced, isTerminal, transitions, type TaskState } from "@spear/shared/state.ts";
 import {
   type Event,
   type Failure,
@@ -9,6 +9,7 @@ import {
   type TaskSpec,
 } from "@spear/shared/task.ts";
 import {
+  type Adoption,
   classOf,
   decodeHistory,
   decodeRecord,
@@ -23,6 +24,7 @@ import {
   type TaskRecord,
 } from "../../apps/sms/src/tasks/record.ts";
 import type {
+  AdoptCode,
   CancelOutcome,
   CommitCode,
   EvictOutcome,
@@ -113,6 +115,64 @@ export class MemoryTasks implements RecordStore {
       seq,
       atMs: nowMs,
     };
+  }
+
+  adopt(adoption: Adoption, nowMs: number): Promise<AdoptCode> {
+    return Promise.resolve(this.#adopt(adoption, nowMs));
+  }
+
+  #adopt(adoption: Adoption, nowMs: number): AdoptCode {
+    const state = this.#state;
+    const { id, spec, nodeId, attempt, startedAtMs, end, idempotencyKey } = adoption;
+    const known = state.tasks.get(id);
+    if (known !== undefined) {
+      const [now, current] = [known.get("s") as TaskState, numberAt(known, "a")];
+      const own = current === attempt && known.get("n") === nodeId;
+      if (own && !isTerminal(now) && now !== "pending") return "known";
+      return now === "pending" && current + 1 === attempt ? "behind" : "stale";
+    }
+    const jobId = jobOfOne(id);
+    const need = needOf(spec);
+    const record: Fields = new Map();
+    write(record, {
+      j: jobId,
+      sp: JSON.stringify(spec),
+      nn: nameOf(id, spec),
+      r: runtimeOf(spec),
+      c: classOf(spec, jobId),
+      k: rankOf(spec, adoption.submittedAtMs),
+      nc: need.cpuMilli,
+      nm: need.memoryBytes,
+      nx: extrasText(need.extras),
+      ca: adoption.submittedAtMs,
+      aa: startedAtMs,
+      sa: startedAtMs,
+      a: attempt,
+      n: nodeId,
+      ...(heedOf(spec) === "" ? {} : { g: heedOf(spec) }),
+      ...adoption.set,
+      ...end?.set,
+    });
+    const taken = { task: id, record };
+    if (end === undefined && !state.reserve(nodeId, taken, nowMs)) return "no_capacity";
+    if (idempotencyKey !== undefined && !state.idempotency.has(idempotencyKey))
+      state.idempotency.set(idempotencyKey, id);
+    const happens = (of: number, from: string, to: string, reason: string, exit: number | "" = "") =>
+      state.emit(nowMs, record, "task.state", id, jobId, of === 0 ? "" : nodeId, of, from, to, reason, exit); // prettier-ignore
+    happens(attempt - 1, "", "pending", "adopted");
+    happens(attempt, "pending", "assigned", "adopted");
+    happens(attempt, "assigned", "running", "adopted");
+    const to = end?.to ?? "running";
+    if (end !== undefined) happens(attempt, "running", to, end.reason, end.exitCode ?? "");
+    record.set("s", to);
+    if (to === "pending") {
+      state.awaitNode(taken, end?.notBeforeMs ?? 0, nowMs);
+      if ((end?.notBeforeMs ?? 0) > 0) record.set("nb", String(end?.notBeforeMs));
+    } else if (to !== "running") record.set("fa", String(nowMs));
+    state.tasks.set(id, record);
+    state.allTasks.add(id, 0);
+    state.tasksIn[to].add(id, 0);
+    return "ok";
   }
 
   transition(change: Transition, nowMs: number): Promise<Outcome> {

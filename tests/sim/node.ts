@@ -160,7 +160,7 @@ export class SimNode {
     sms.call(
       this.process,
       async ({ nodes }) => {
-        const disowned = await nodes.hello(id, this.#incarnation, held, connection);
+        const { disowned } = await nodes.hello(id, this.#incarnation, held, connection);
         sms.openSession(this, connection, id);
         return () => {
           if (this.#connection !== connection || this.#sms !== undefined) return;

@@ -86,6 +86,17 @@ export const smsConfig = Type.Object(
       minimum: 10,
       description: "Least time between two such takings on one replica.",
     }),
+    advertise: Type.String({
+      default: "",
+      description: "gRPC address at which nodes reach this replica; default: that of its listener.",
+    }),
+    onDataLoss: Type.String({
+      default: "adopt",
+      pattern: "^(adopt|stop)$",
+      description:
+        "What nodes do with attempts whose records Redis has lost: adopt makes the records " +
+        "anew, stop ends the attempts.",
+    }),
     logLevel: Type.String({
       default: "info",
       description: "fatal, error, warn, info, debug, trace or silent.",

@@ -35,6 +35,7 @@ import { nodeRoutes } from "./nodes/http.ts";
 import { Nodes } from "./nodes/nodes.ts";
 import { NodeRecords } from "./nodes/redis.ts";
 import { Sessions } from "./nodes/sessions.ts";
+import { Replicas } from "./replicas/replicas.ts";
 import { Dispatcher } from "./scheduler/dispatch.ts";
 import { Explainer } from "./scheduler/explain.ts";
 import { Leader } from "./scheduler/leader.ts";
@@ -62,6 +63,9 @@ const maxBodyBytes = 16 << 20;
 
 /** How often a page of sealed output is looked at while a round lasts. */
 const retentionStepMs = 1_000;
+
+/** How soon after its end a lease is noticed, in milliseconds. */
+const leaseLookMs = 250;
 
 export interface SmsDeps {
   log: Log;
@@ -224,6 +228,13 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       }),
     );
 
+    // The verdict must not wait for its turn among the repairs.
+    stack.use(
+      new Loop("leases", leaseLookMs, log, async () => {
+        const { epoch } = leader;
+        if (epoch !== undefined) await nodes.giveUpExpired(epoch);
+      }),
+    );
     const retention = new OutputRetention({
       store,
       tasks: records,
@@ -283,6 +294,17 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
       queuePrefix: keys.queuePrefix,
       storeUrl: config.storeUrl,
     };
+    const replicas = stack.use(
+      new Replicas({
+        redis,
+        keys,
+        eventsKept: config.eventsKept,
+        log,
+        onChange: (smsAddresses) =>
+          sessions.tellAll({ $case: "replicas", value: { smsAddresses: [...smsAddresses] } }),
+        onDataLost: () => events.beginAnew(),
+      }),
+    );
     const grpc = stack.use(
       await startGrpc(config.grpcListen, [
         nodeService(handlers, {
@@ -295,6 +317,8 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
           events,
           cluster,
           onCached: (id) => view.markDirty(id),
+          replicas,
+          adopts: config.onDataLoss === "adopt",
           log,
         }),
         taskService(handlers, { tasks, explainer, logs, audits, events }),
@@ -302,6 +326,7 @@ export async function start(config: SmsConfig, deps: SmsDeps): Promise<Started> 
         scheduleService(handlers, { schedules, jobs }),
       ]),
     );
+    await replicas.begin(config.advertise === "" ? grpc.address : config.advertise);
     stack.defer(() => sessions.closeAll());
     log.info(
       { http: http.address, grpc: grpc.address, redis: redactUrl(config.redisUrl) },

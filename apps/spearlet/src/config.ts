@@ -18,7 +18,7 @@ export const spearletConfig = Type.Object(
     smsAddress: Type.String({
       default: "127.0.0.1:7701",
       minLength: 1,
-      description: "gRPC address of SMS",
+      description: "gRPC addresses of SMS's replicas, as host:7701,other:7701; one is enough",
     }),
     dataDir: Type.String({
       default: "spearlet-data",
@@ -139,6 +139,12 @@ export const spearletConfig = Type.Object(
       description:
         "Wasm tasks that ask for it may follow each other in one process; for nodes whose tasks " +
         "have one owner",
+    }),
+    maxLocalTasks: Type.Integer({
+      minimum: 0,
+      maximum: 100_000,
+      default: 1_000,
+      description: "Tasks that the node accepts by itself while SMS is away; 0: none",
     }),
     joinToken: Type.String({ default: "", description: "Join token, where SMS asks for one" }),
     moduleCacheBytes: bytes(1024 ** 3, "Wasm modules kept on disk"),

@@ -28,11 +28,12 @@ import { CachedNames } from "./control/cached.ts";
 import { healthService } from "./control/grpc.ts";
 import { healthRoutes } from "./control/http.ts";
 import type { Examine } from "./control/schema.ts";
-import { credentialIn, lockDataDir, nodeIdIn } from "./control/identity.ts";
+import { ClusterLife, credentialIn, lockDataDir, nodeIdIn } from "./control/identity.ts";
 import { Link } from "./control/link.ts";
 import { registerMetrics } from "./control/metrics.ts";
 import { LocalNode } from "./control/node.ts";
 import { Ownership } from "./control/ownership.ts";
+import { SmsReplicas } from "./control/replicas.ts";
 import { Reports } from "./control/reports.ts";
 import type { LeftBehind } from "./executions/execution.ts";
 import { Executions } from "./executions/executions.ts";
@@ -40,6 +41,7 @@ import { taskService } from "./executions/grpc.ts";
 import { taskRoutes, type TaskHttpDeps } from "./executions/http.ts";
 import { IntakeSwitch } from "./executions/intake.ts";
 import { ModuleCache } from "./executions/modules.ts";
+import { LocalAttempts } from "./executions/local.ts";
 import { LogStore, parseStream } from "./executions/logs.ts";
 import { Sealer } from "./executions/sealer.ts";
 import { Staging } from "./executions/staging.ts";
@@ -138,7 +140,15 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   );
   const store = new StoreClient(() => node.storeUrl);
   const sealer = resources.use(
-    new Sealer({ logs, store, tell: (id, seal, signal) => reports.seal(id, seal, signal), log }),
+    new Sealer({
+      logs,
+      store,
+      tell: async (id, seal, signal) => {
+        await locals.told(id, signal);
+        return reports.seal(id, seal, signal);
+      },
+      log,
+    }),
   );
   const objects = new NodeObjects({
     store,
@@ -190,12 +200,33 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     running: () => executions.size,
     cached: () => cached.news(),
   });
+  const cluster = new ClusterLife(dataDir);
+  const replicas = new SmsReplicas(
+    nodeId,
+    smsAddress.split(",").map((address) => address.trim()),
+  );
+  const locals: LocalAttempts = resources.use(
+    new LocalAttempts({
+      path: join(dataDir, "local.jsonl"),
+      most: config.maxLocalTasks,
+      capacity: node.capacity,
+      reports,
+      inUse: () => executions.inUse(),
+      run: (job) => executions.run(job),
+      disown: (id) => executions.disown(id),
+      submit: (spec, key, job) => submits.toSms(spec, key, job),
+      log,
+    }),
+  );
   const ownership = resources.use(new Ownership(() => executions.loseOwnership()));
   const executions = new Executions({
     agents,
-    upstream: reports,
+    upstream: locals,
     hasEnd: (id) => reports.hasEnd(id),
     store,
+    beginsAgain: (id) => locals.beginsAgain(id),
+    hasRoomFor: (job) => locals.hasRoomFor(job),
+    onRoom: () => locals.roomChanged(),
     staging,
     prepared: (spec) => cached.prepared(spec),
     logs,
@@ -211,7 +242,16 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   });
   await executions.recover();
   sealer.start();
-  const submits = resources.use(new LocalSubmits(smsAddress, nodeId));
+  const submits: LocalSubmits = resources.use(
+    new LocalSubmits({
+      smsAddress: () => link.smsAddress,
+      connected: () => link.connected,
+      nodeId,
+      ids: systemIds,
+      locals,
+      offers: (runtime) => agents.get(runtime) !== undefined,
+    }),
+  );
 
   const intake = resources.use(
     new IntakeSwitch({
@@ -222,6 +262,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   );
   const onRegistered = async (response: RegisterResponse) => {
     node.onRegistered(response);
+    cluster.registered(response.clusterId);
     const redisUrl = config.redisUrl ?? response.redisUrl;
     hosts.cluster.connect({ redisUrl, queuePrefix: response.queuePrefix });
     await intake.connect({ nodeId, redisUrl, queuePrefix: response.queuePrefix });
@@ -258,21 +299,32 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
   node.addresses = { http: http.address, grpc: grpc.address };
 
   await agents.start(() => void link.announce().catch(() => undefined));
+  locals.resume((id) => executions.isHeld(id));
   const link = resources.use(
     new Link({
-      smsAddress,
+      replicas,
       joinToken: config.joinToken,
       credential: credentialIn(dataDir),
       incarnation: node.incarnation,
       describe: () => node.describe(),
       usage: () => node.heartbeat(),
-      running: () => executions.active(),
+      held: () => locals.held([...executions.active(), ...reports.ends()]),
+      cluster,
       reports,
       ownership,
       hosts,
       onRegistered,
       cancel: (id) => executions.cancel(id),
-      disown: (id) => executions.disown(id),
+      disown: (id) => {
+        locals.drop(id);
+        executions.disown(id);
+      },
+      restore: (id) => {
+        const known = executions.recall(id);
+        if (known === undefined) log.error({ ...id }, "an attempt without a record is not known");
+        else locals.restore(known.job, known.startedAtMs, reports.take(id));
+      },
+      onSession: () => void locals.handOver(),
       readLogs: (read, signal) =>
         executions.readLogs(
           attemptOf(read),

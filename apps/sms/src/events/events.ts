@@ -24,6 +24,8 @@ export class EventLog implements AsyncDisposable {
   readonly #abort = new AbortController();
   #ring: Event[] = [];
   #last = 0;
+  /** Counts how often the events began anew. */
+  #life = 0;
   #waiters: (() => void)[] = [];
   #done: Promise<void> = Promise.resolve();
 
@@ -74,13 +76,22 @@ export class EventLog implements AsyncDisposable {
     }
   }
 
-  /** A counter below what was read means that Redis lost its data: begin again. */
+  /** A counter below what was read means that Redis lost its data. */
   async #checkCounter(): Promise<void> {
     const now = Number((await this.#redis.get(this.#keys.seq)) ?? 0);
     if (now >= this.#last) return;
     this.#log.error({ had: this.#last, has: now }, "redis has lost events");
+    this.beginAnew();
+  }
+
+  /** The events that there were are gone: those that follow are told, and new ones count from 1. */
+  beginAnew(): void {
+    this.#life++;
     this.#last = 0;
     this.#ring = [];
+    // What it waits for would be skipped by the number that it waits behind.
+    this.#reader.disconnect(true);
+    for (const wake of this.#waiters.splice(0)) wake();
   }
 
   #take(event: Event): void {
@@ -124,7 +135,12 @@ export class EventLog implements AsyncDisposable {
     signal: AbortSignal,
   ): AsyncGenerator<Event> {
     let seq = after ?? this.#last;
+    const life = this.#life;
+    // Another replica may be ahead of this one, but none is ahead of Redis.
+    if (seq > this.#last && seq > Number((await this.#redis.get(this.#keys.seq)) ?? 0))
+      throw eventsGone(seq);
     while (!signal.aborted && !this.#abort.signal.aborted) {
+      if (life !== this.#life) throw eventsGone(seq);
       const events = await this.since(seq);
       for (const event of events) {
         seq = event.seq;
@@ -152,4 +168,11 @@ export class EventLog implements AsyncDisposable {
     this.#reader.disconnect();
     await this.#done;
   }
+}
+
+function eventsGone(seq: number): Fault {
+  return new Fault("events_trimmed", `there is no event ${seq}: Redis has lost its data`, {
+    field: "after",
+    help: "list what there is now, then follow from 0",
+  });
 }

@@ -18,6 +18,7 @@ import type { Audits } from "../tasks/audits.ts";
 import type { Reports } from "../tasks/reports.ts";
 import type { Seals } from "../tasks/seals.ts";
 import type { Admission } from "./admission.ts";
+import type { Replicas } from "../replicas/replicas.ts";
 import type { Nodes } from "./nodes.ts";
 import type { Session, Sessions } from "./sessions.ts";
 import { nodeToProto, registrationFromProto, usageFromProto } from "./wire.ts";
@@ -40,6 +41,9 @@ export interface NodeGrpcDeps {
   onCached: (nodeId: NodeId) => void;
   events: EventLog;
   cluster: ClusterFacts;
+  replicas: Pick<Replicas, "life" | "addresses">;
+  /** What has lost its record is adopted, not stopped. */
+  adopts: boolean;
   log: Log;
 }
 
@@ -47,14 +51,20 @@ export interface NodeGrpcDeps {
 const retryMs = 250;
 
 export function nodeService(handlers: Handlers, deps: NodeGrpcDeps): GrpcService {
-  const { nodes, admission, cluster } = deps;
+  const { nodes, admission, cluster, replicas } = deps;
   const implementation: NodeServiceServer = {
     register: handlers.unary(async ({ node, joinToken, nodeCredential }) => {
       const registration = registrationFromProto(node);
       await admission.admit(registration.id, joinToken, nodeCredential);
       const nodeId = await nodes.register(registration);
       await admission.bind(nodeId, nodeCredential);
-      return { nodeId, ...cluster, ...nodes.lease, smsAddresses: [], clusterId: "" };
+      return {
+        nodeId,
+        ...cluster,
+        ...nodes.lease,
+        smsAddresses: [...replicas.addresses],
+        clusterId: replicas.life,
+      };
     }),
     deregister: handlers.unary(async ({ nodeId }) => {
       await nodes.deregister(parseId("node", nodeId, "nodeId"));
@@ -105,7 +115,7 @@ async function* session(
   requests: AsyncIterable<SessionRequest>,
   context: CallContext,
 ): AsyncGenerator<SessionResponse> {
-  const { nodes, sessions, log } = deps;
+  const { nodes, sessions, replicas, adopts, log } = deps;
   const incoming = requests[Symbol.asyncIterator]();
   const first = await incoming.next();
   const hello = first.done === true ? undefined : first.value.body;
@@ -115,9 +125,14 @@ async function* session(
     });
   }
   const nodeId = parseId("node", hello.value.nodeId, "hello.nodeId");
-  const { incarnation, held, session: number, nodeCredential } = hello.value;
+  const { incarnation, held, session: number, nodeCredential, clusterId } = hello.value;
   await deps.admission.recognise(nodeId, nodeCredential);
-  const disowned = await nodes.hello(nodeId, incarnation, held, number);
+  const dataLost = clusterId !== "" && replicas.life !== "" && clusterId !== replicas.life;
+  if (dataLost)
+    log.error({ nodeId, held: held.length }, "a node is from before redis lost its data");
+  const { disowned, unknown } = await nodes.hello(
+    nodeId, incarnation, held, number, dataLost && adopts,
+  ); // prettier-ignore
   const current = sessions.open(nodeId, incarnation);
   // Wishes to stop an attempt reach the replica that has the session as events.
   const stopListening = deps.events.listen((event) => {
@@ -139,7 +154,7 @@ async function* session(
     (error: unknown) => current.close(Fault.from(error)),
   );
   try {
-    yield { body: { $case: "welcome", value: { ...nodes.lease, disowned, unknown: [] } } };
+    yield { body: { $case: "welcome", value: { ...nodes.lease, disowned, unknown } } };
     yield* current.down;
   } finally {
     stopListening();
@@ -207,19 +222,24 @@ async function takeReport(
   const { reportId, taskId, attempt } = report;
   while (!signal.aborted) {
     try {
-      if (report.body?.$case === "exit") {
-        await deps.audits.write(taskId as TaskId, attempt, report.body.value.hostcalls);
-      }
-      const { stale } =
+      const { body } = report;
+      const exit =
+        body?.$case === "adoption"
+          ? body.value.exit
+          : body?.$case === "exit"
+            ? body.value
+            : undefined;
+      if (exit !== undefined) await deps.audits.write(taskId as TaskId, attempt, exit.hostcalls);
+      const { stale, later } =
         report.body?.$case === "seal"
-          ? await deps.seals.take(report)
+          ? { ...(await deps.seals.take(report)), later: undefined }
           : await deps.reports.take(current.nodeId, report);
       if (stale)
         log.warn(
           { nodeId: current.nodeId, taskId, attempt },
           "refused a report of a stale attempt",
         );
-      current.acknowledge({ reportId, stale });
+      current.acknowledge({ reportId, stale, ...(later === undefined ? {} : { later }) });
       return;
     } catch (error) {
       log.warn({ err: error, nodeId: current.nodeId, taskId, attempt }, "taking a report failed");

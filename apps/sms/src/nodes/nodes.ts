@@ -88,13 +88,15 @@ export class Nodes {
    * What an earlier run held and this one does not goes back to pending; what the
    * node holds and the records gave to others is answered as disowned. `session` counts
    * the sessions of this run: a hello that comes late must not judge what was claimed since.
+   * With `dataLost` what has no record is not disowned but unknown, to be adopted.
    */
   async hello(
     id: NodeId,
     incarnation: string,
     held: readonly HeldAttempt[],
     session: number,
-  ): Promise<HeldAttempt[]> {
+    dataLost = false,
+  ): Promise<{ disowned: HeldAttempt[]; unknown: HeldAttempt[] }> {
     const code = await this.#records.heartbeat(
       id, incarnation, undefined, this.#clock.nowMs(), this.lease.leaseMs, true,
     ); // prettier-ignore
@@ -110,13 +112,18 @@ export class Nodes {
       await this.#reports.requeue(task.id as TaskId, task.attempt, id, "node_restarted");
     }
     const disowned: HeldAttempt[] = [];
+    const unknown: HeldAttempt[] = [];
     for (const one of held) {
       const record = await this.#tasks.get(one.taskId as TaskId);
       const task = record?.task;
       const owns = task?.nodeId === id && task.attempt === one.attempt && isPlaced(task.state);
-      if (!owns) disowned.push(one);
+      // What the node accepted by itself is to be adopted yet.
+      const awaits = task === undefined || (task.state === "pending" && task.attempt < one.attempt);
+      if (owns || (one.local === true && awaits)) continue;
+      if (dataLost && task === undefined) unknown.push(one);
+      else disowned.push(one);
     }
-    return disowned;
+    return { disowned, unknown };
   }
 
   /** Attempts that the node is to stop: what it was told before may not have come. */

@@ -120,6 +120,11 @@ export class Sessions {
     return this.#open.delete(session.nodeId);
   }
 
+  /** Tells every node that has its session here. */
+  tellAll(body: NonNullable<SessionResponse["body"]>): void {
+    for (const session of this.#open.values()) session.send(body);
+  }
+
   closeAll(): void {
     for (const session of this.#open.values())
       session.close(new Fault("unavailable", "SMS is stopping"));

@@ -50,12 +50,13 @@ export function taskService(
   { tasks, explainer, logs, audits, events }: TaskGrpcDeps,
 ): GrpcService {
   const implementation: TaskServiceServer = {
-    submitTask: handlers.unary(async ({ spec, idempotencyKey, parent }) =>
+    submitTask: handlers.unary(async ({ spec, idempotencyKey, parent, taskId = "" }) =>
       taskToProto(
         await tasks.submit(
           specFromProto(spec),
           idempotencyKey === "" ? undefined : idempotencyKey,
           parent && { ...parent, taskId: parseId("task", parent.taskId, "parent.taskId") },
+          taskId === "" ? undefined : parseId("task", taskId, "taskId"),
         ),
       ),
     ),

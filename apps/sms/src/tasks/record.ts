@@ -225,6 +225,32 @@ export interface NewTask {
   parent?: Parent;
 }
 
+/** What `adopt` writes. */
+export interface Adoption {
+  id: TaskId;
+  spec: TaskSpec;
+  nodeId: NodeId;
+  attempt: number;
+  /** When the node accepted it and when it began; milliseconds since 1970. */
+  submittedAtMs: number;
+  startedAtMs: number;
+  idempotencyKey: string | undefined;
+  /** What follows from its end, if it has ended. */
+  end: AfterEnd | undefined;
+  set: Readonly<Record<string, string | number>>;
+}
+
+/** The change of a record that follows from the end of an attempt. */
+export interface AfterEnd {
+  to: TaskState;
+  reason: string;
+  /** For `pending`: not before this time. */
+  notBeforeMs?: number;
+  exitCode?: number;
+  /** Fields of the record to write. */
+  set: Readonly<Record<string, string | number>>;
+}
+
 /** What `submit` did. */
 export interface Submitted {
   created: boolean;

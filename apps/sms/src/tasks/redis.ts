@@ -3,7 +3,7 @@
  * typed wrapper and the reads beside them.
  */
 import { type Answer, BatchedCalls } from "@spear/shared/batch.ts";
-import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
+import { type JobId, jobOfOne, type NodeId, type TaskId } from "@spear/shared/ids.ts";
 import { type Keys, keysLua } from "@spear/shared/redis/keys.ts";
 import { exclusiveStopMs } from "@spear/shared/lease.ts";
 import { Script } from "@spear/shared/redis/script.ts";
@@ -14,6 +14,7 @@ import { Fault } from "@spear/shared/fault.ts";
 import { hostcallLimits } from "@spear/shared/hostcalls.ts";
 import type { Redis } from "ioredis";
 import followLua from "../jobs/follow.lua" with { type: "text" };
+import adoptLua from "./adopt.lua" with { type: "text" };
 import cancelLua from "./cancel.lua" with { type: "text" };
 import childLua from "./child.lua" with { type: "text" };
 import cancellingLua from "./cancelling.lua" with { type: "text" };
@@ -24,6 +25,7 @@ import evictingLua from "./evicting.lua" with { type: "text" };
 import preemptLua from "./preempt.lua" with { type: "text" };
 import promoteLua from "./promote.lua" with { type: "text" };
 import {
+  type Adoption,
   classOf,
   decodeHistory,
   decodeRecord,
@@ -39,6 +41,7 @@ import {
   type TaskRecord,
 } from "./record.ts";
 import type {
+  AdoptCode,
   CancelOutcome,
   CommitCode,
   EvictOutcome,
@@ -92,6 +95,7 @@ const submit = smsScript<(string | number)[]>(
 );
 const transition = smsScript<(string | number)[]>("transition", 1, transitionLua);
 const specs = new Script<string[]>("specs", 1, keysLua + specsLua);
+const adopt = smsScript<[AdoptCode]>("adopt", 2, adoptLua);
 const commit = smsScript<[string]>("commit", 2, commitLua);
 const cancel = smsScript<[string, string, number]>("cancel", 2, cancelLua);
 const evict = smsScript<[string, number]>("evict", 1, evictingLua, evictLua);
@@ -179,6 +183,44 @@ export class TaskRecords implements RecordStore {
    */
   submit(task: NewTask, nowMs: number): Promise<Submitted> {
     return this.#submits.call({ task, nowMs });
+  }
+
+  /** Makes the record of an attempt of which only its node knew; see adopt.lua. */
+  async adopt(adoption: Adoption, nowMs: number): Promise<AdoptCode> {
+    const { id, spec, idempotencyKey, end } = adoption;
+    const jobId = jobOfOne(id);
+    const need = needOf(spec);
+    const [code] = await adopt.run(
+      this.#redis,
+      [this.#keys.seq, this.#keys.task(id)],
+      [
+        nowMs,
+        this.#eventsKept,
+        id,
+        jobId,
+        JSON.stringify(spec),
+        nameOf(id, spec),
+        runtimeOf(spec),
+        classOf(spec, jobId),
+        rankOf(spec, adoption.submittedAtMs),
+        need.cpuMilli,
+        need.memoryBytes,
+        extrasText(need.extras),
+        heedOf(spec),
+        idempotencyKey ?? "",
+        idempotencyMs,
+        adoption.nodeId,
+        adoption.attempt,
+        adoption.submittedAtMs,
+        adoption.startedAtMs,
+        end?.to ?? "running",
+        end?.reason ?? "",
+        end?.notBeforeMs ?? 0,
+        end?.exitCode ?? "",
+        ...pairs({ ...adoption.set, ...end?.set }),
+      ],
+    );
+    return code;
   }
 
   async #submitAll(

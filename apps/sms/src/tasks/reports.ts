@@ -2,22 +2,62 @@
  * What nodes report of attempts, turned into transitions. Every answer is
  * idempotent: a report that comes twice, or late, changes nothing (T2, T3).
  */
-import type { AttemptExit, AttemptReport } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import type {
+  AttemptAdoption,
+  AttemptExit,
+  AttemptReport,
+} from "@spear/proto/gen/spear/sms/v1/node.ts";
 import { taskStateFromProto } from "@spear/proto/enums.ts";
 import type { Clock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { TaskState } from "@spear/shared/state.ts";
-import { type Failure, type OutputObject, retryDelayMs } from "@spear/shared/task.ts";
+import {
+  checkTaskSpec,
+  type Failure,
+  type OutputObject,
+  retryDelayMs,
+  type Task,
+  type TaskSpec,
+} from "@spear/shared/task.ts";
 import type { OutputPublisher } from "./outputs.ts";
-import { sealField, type TaskRecord } from "./record.ts";
+import { type AfterEnd, sealField, type TaskRecord } from "./record.ts";
 import type { Outcome, RecordStore } from "./store.ts";
+import { specFromProto } from "./wire.ts";
 
 /** The incarnation in a session's name; see AttemptClaim. */
 const runOf = (session: string): string => session.split(" ", 1)[0] ?? "";
 
+/** What a node is told of its report; `later`: it is to report it again. */
+interface Answer {
+  stale: boolean;
+  later?: boolean;
+}
+
 type Fields = Record<string, string | number>;
+
+/** What follows from a failed attempt, by the policy of its task. */
+function afterFailure(
+  attempt: number,
+  task: Pick<Task, "spec" | "failures" | "cancelRequested">,
+  state: "failed" | "timed_out",
+  exit: AttemptExit,
+  now: number,
+): AfterEnd {
+  const { spec } = task;
+  const fields = fieldsOf(attempt, exit);
+  const exited = exit.exitCode === undefined ? {} : { exitCode: exit.exitCode };
+  if (task.cancelRequested) return { to: "cancelled", reason: "cancel", set: fields, ...exited };
+  const failures = task.failures + 1;
+  const set = { ...fields, fl: failures };
+  const final =
+    exit.exitCode !== undefined && (spec.retries?.noRetryExitCodes ?? []).includes(exit.exitCode);
+  if (failures > (spec.retries?.max ?? 0) || final)
+    return { to: state, reason: state === "failed" ? "exited" : "timeout", set, ...exited };
+  const notBeforeMs = now + retryDelayMs(spec, failures);
+  return { to: "pending", reason: "retry", notBeforeMs, set, ...exited };
+}
 
 /** What the record keeps of an exit. */
 function fieldsOf(attempt: number, exit: AttemptExit): Fields {
@@ -55,7 +95,7 @@ export class Reports {
    * Writes a report into its record. `stale` means that the attempt is no longer
    * the node's. Throws `unavailable` while Redis or the store is away.
    */
-  async take(nodeId: NodeId, report: AttemptReport): Promise<{ stale: boolean }> {
+  async take(nodeId: NodeId, report: AttemptReport): Promise<Answer> {
     const id = report.taskId as TaskId;
     const { attempt, body } = report;
     switch (body?.$case) {
@@ -66,7 +106,7 @@ export class Reports {
       case "exit":
         return this.#exit(id, attempt, nodeId, body.value);
       case "adoption":
-        throw new Fault("unimplemented", "adoption of attempts is not built yet");
+        return this.#adopt(id, attempt, nodeId, body.value);
       default:
         throw new Fault("invalid_argument", "report.body: nothing is reported", {
           field: "report.body",
@@ -152,43 +192,85 @@ export class Reports {
   ): Promise<{ stale: boolean }> {
     const record = await this.#records.get(id);
     if (record === undefined) return { stale: true };
-    const { task } = record;
-    const reason = state === "failed" ? "exited" : "timeout";
-    const fields = fieldsOf(attempt, exit);
-    const failures = task.failures + 1;
-    const final =
-      exit.exitCode !== undefined &&
-      (task.spec.retries?.noRetryExitCodes ?? []).includes(exit.exitCode);
-    if (task.cancelRequested) {
-      return this.#end(id, attempt, nodeId, "cancelled", "cancel", fields, exit.exitCode);
-    }
-    if (failures > (task.spec.retries?.max ?? 0) || final) {
-      return this.#end(
-        id,
-        attempt,
-        nodeId,
-        state,
-        reason,
-        { ...fields, fl: failures },
-        exit.exitCode,
-      );
-    }
     const now = this.#clock.nowMs();
-    return answer(
-      await this.#records.transition(
-        {
-          id,
-          to: "pending",
-          attempt,
-          nodeId,
-          reason: "retry",
-          notBeforeMs: now + retryDelayMs(task.spec, failures),
-          set: { ...fields, fl: failures },
-          ...(exit.exitCode === undefined ? {} : { exitCode: exit.exitCode }),
-        },
-        now,
-      ),
+    const after = afterFailure(attempt, record.task, state, exit, now);
+    return answer(await this.#records.transition({ id, attempt, nodeId, ...after }, now));
+  }
+
+  /** An attempt of which only its node knew: its record is made, and goes on from where it is. */
+  async #adopt(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    adoption: AttemptAdoption,
+  ): Promise<Answer> {
+    const spec = checkTaskSpec(specFromProto(adoption.spec), "report.adoption.spec");
+    const { exit, session, submittedAtMs, startedAtMs, idempotencyKey } = adoption;
+    const now = this.#clock.nowMs();
+    const code = await this.#records.adopt(
+      {
+        id,
+        spec: { ...spec, nodeId },
+        nodeId,
+        attempt,
+        submittedAtMs,
+        startedAtMs,
+        idempotencyKey: idempotencyKey === "" ? undefined : idempotencyKey,
+        end: exit === undefined ? undefined : this.#afterEnd(attempt, spec, exit, now),
+        set: { cs: session },
+      },
+      now,
     );
+    switch (code) {
+      case "ok":
+        // Outputs get their names by the way that they always take.
+        if (exit === undefined || exit.outputs.length === 0) return { stale: false };
+        return this.#exit(id, attempt, nodeId, exit);
+      case "known":
+        return this.#goOn(id, attempt, nodeId, adoption);
+      case "behind": {
+        // Its submit did reach SMS, and nobody has begun it.
+        const change = {
+          id,
+          to: "assigned",
+          nodeId,
+          attempt: attempt - 1,
+          reason: "adopted",
+        } as const;
+        const outcome = await this.#records.transition(change, now);
+        if (outcome.code !== "ok") return { stale: false, later: true };
+        return this.#goOn(id, attempt, nodeId, adoption);
+      }
+      case "stale":
+        return { stale: true };
+      case "no_capacity":
+        return { stale: false, later: true };
+    }
+  }
+
+  /** The record is there: the attempt is claimed, and ends if it has ended. */
+  async #goOn(
+    id: TaskId,
+    attempt: number,
+    nodeId: NodeId,
+    { session, exit }: AttemptAdoption,
+  ): Promise<Answer> {
+    const claimed = await this.#claim(id, attempt, nodeId, session);
+    if (claimed.stale || exit === undefined) return claimed;
+    return this.#exit(id, attempt, nodeId, exit);
+  }
+
+  /** What follows from the end of an adopted attempt; undefined if it has outputs to be named first. */
+  #afterEnd(attempt: number, spec: TaskSpec, exit: AttemptExit, now: number): AfterEnd | undefined {
+    const state = taskStateFromProto(exit.state, "report.adoption.exit.state");
+    const set = fieldsOf(attempt, exit);
+    const end = exit.exitCode === undefined ? { set } : { set, exitCode: exit.exitCode };
+    if (exit.nodeFault) return { to: "pending", reason: "node_fault", set: { ...set, nf: 1 } };
+    if (state === "succeeded")
+      return exit.outputs.length > 0 ? undefined : { to: state, reason: "exited", ...end };
+    if (state === "failed" || state === "timed_out")
+      return afterFailure(attempt, { spec, failures: 0, cancelRequested: false }, state, exit, now);
+    return { to: "cancelled", reason: "cancel", ...end };
   }
 
   /** Success with outputs: first win the commit, then name them, then say so (T3). */

@@ -7,7 +7,7 @@
 import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
 import type { TaskState } from "@spear/shared/state.ts";
 import type { Event, Failure, OutputObject, TaskSpec } from "@spear/shared/task.ts";
-import type { NewTask, Submitted, TaskRecord } from "./record.ts";
+import type { Adoption, NewTask, Submitted, TaskRecord } from "./record.ts";
 
 /** A change that is asked for. */
 export interface Transition {
@@ -33,6 +33,9 @@ export interface Outcome {
   /** State before if ok, else the current one. */
   state: TaskState;
 }
+
+/** What became of an adoption; the codes are explained in adopt.lua. */
+export type AdoptCode = "ok" | "known" | "behind" | "stale" | "no_capacity";
 
 export type CommitCode = "ok" | "missing" | "stale" | "illegal";
 
@@ -72,6 +75,8 @@ export interface Waiting {
 export interface RecordStore {
   /** Creates a task; assigns it at once where `task.nodeId` has room. */
   submit(task: NewTask, nowMs: number): Promise<Submitted>;
+  /** Makes the record of an attempt of which only its node knew. */
+  adopt(adoption: Adoption, nowMs: number): Promise<AdoptCode>;
   transition(change: Transition, nowMs: number): Promise<Outcome>;
   /** Makes this attempt the only one that may commit outputs (T3). */
   beginCommit(

@@ -53,12 +53,18 @@ export class Tasks {
   }
 
   /**
-   * Accepts a task. Throws `invalid_argument` and stores nothing, or `unavailable`;
-   * with a parent also `stale_attempt` and `too_many_requests`.
+   * Accepts a task, under an id that its caller made or a new one; what is there under that
+   * id or key already is answered. Throws `invalid_argument` and stores nothing, or
+   * `unavailable`; with a parent also `stale_attempt` and `too_many_requests`.
    */
-  async submit(value: unknown, idempotencyKey: string | undefined, parent?: Parent): Promise<Task> {
+  async submit(
+    value: unknown,
+    idempotencyKey: string | undefined,
+    parent?: Parent,
+    id?: TaskId,
+  ): Promise<Task> {
     const spec = this.check(value, "spec");
-    const submitted = await this.#accept(spec, idempotencyKey, parent);
+    const submitted = await this.#accept(spec, idempotencyKey, parent, id);
     if (!submitted.created) return this.get(submitted.id);
     return newTask(submitted, spec, parent);
   }
@@ -75,13 +81,13 @@ export class Tasks {
     spec: TaskSpec,
     idempotencyKey: string | undefined,
     parent?: Parent,
+    id: TaskId = this.#ids.next("task"),
   ): Promise<Submitted> {
     if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,256}$/.test(idempotencyKey)) {
       throw new Fault("invalid_argument", "idempotencyKey: must be 1–256 printable characters", {
         field: "idempotencyKey",
       });
     }
-    const id = this.#ids.next("task");
     const nodeId =
       spec.delayMs === undefined || spec.delayMs === 0 ? this.#scheduler.propose(spec) : undefined;
     try {

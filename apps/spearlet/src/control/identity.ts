@@ -46,6 +46,39 @@ export function credentialIn(dataDir: string): string {
 }
 
 /**
+ * Which life of the cluster's data this node's attempts are of. Redis may lose its data:
+ * then SMS begins a new life, and what the node held in the old one has no record any more.
+ */
+export class ClusterLife {
+  readonly #path: string;
+  #held: string;
+  #current: string;
+
+  constructor(dataDir: string) {
+    this.#path = join(dataDir, "cluster-id");
+    this.#held = this.#current = readText(this.#path)?.trim() ?? "";
+  }
+
+  /** That of what is held; empty before the first session. */
+  get held(): string {
+    return this.#held;
+  }
+
+  /** What SMS said when the node registered. */
+  registered(clusterId: string): void {
+    // A replica that has only just begun may not know yet.
+    if (clusterId !== "") this.#current = clusterId;
+  }
+
+  /** SMS has judged what was held: all that is held from now on is of the current life. */
+  settle(): void {
+    if (this.#held === this.#current) return;
+    replace(this.#path, `${this.#current}\n`);
+    this.#held = this.#current;
+  }
+}
+
+/**
  * Makes the data directory and takes its lock. Throws `conflict` if a SPEARlet
  * that is alive has it, `unavailable` if it can't be written.
  */

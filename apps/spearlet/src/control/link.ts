@@ -22,13 +22,15 @@ import { messages, unary } from "@spear/shared/grpc/client.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { Moment } from "@spear/shared/lease.ts";
 import type { NodeUsage } from "@spear/shared/node.ts";
-import { attemptKey, attemptOf, type AttemptId } from "../executions/attempt.ts";
+import { attemptOf, type AttemptId } from "../executions/attempt.ts";
+import type { ClusterLife } from "./identity.ts";
 import type { Ownership } from "./ownership.ts";
 import type { Hosts } from "../hostcalls/hosts.ts";
+import type { SmsReplicas } from "./replicas.ts";
 import type { Reports } from "./reports.ts";
 
 export interface LinkOptions {
-  smsAddress: string;
+  replicas: SmsReplicas;
   joinToken: string;
   /** Secret by which SMS knows the node. */
   credential: string;
@@ -37,8 +39,10 @@ export interface LinkOptions {
   /** The node as it is to be known now. */
   describe: () => Node;
   usage: () => NodeUsage;
-  /** Attempts that run here. */
-  running: () => AttemptId[];
+  /** Attempts that run here, or whose end waits for SMS. */
+  held: () => HeldAttempt[];
+  /** Which life of the cluster's data what is held is of; empty before the first. */
+  cluster: ClusterLife;
   reports: Reports;
   ownership: Ownership;
   hosts: Pick<Hosts, "attach" | "detach">;
@@ -48,6 +52,10 @@ export interface LinkOptions {
   cancel: (id: AttemptId) => void;
   /** Ends an attempt that belongs to another node now; it is not reported. */
   disown: (id: AttemptId) => void;
+  /** Tells SMS again of an attempt whose record is gone. */
+  restore: (id: AttemptId) => void;
+  /** A session is open. */
+  onSession: () => void;
   readLogs: (read: LogRead, signal: AbortSignal) => AsyncIterable<LogChunk>;
   log: Log;
 }
@@ -55,6 +63,12 @@ export interface LinkOptions {
 const firstPauseMs = 100;
 const longestPauseMs = 5_000;
 const welcomeTimeoutMs = 5_000;
+/** How long one replica may take to answer where there are others, in milliseconds. */
+const patienceMs = 1_500;
+/** Part of the lease after which a heartbeat without an answer makes the node turn to another. */
+const silentPart = 0.6;
+/** A node that could be served by a better placed replica moves within this time, in milliseconds. */
+const moveWithinMs = 3_000;
 const mostLogReads = 128;
 /** Reports in one message. */
 const mostReports = 256;
@@ -63,30 +77,33 @@ type Session = ReturnType<NodeServiceClient["session"]>;
 
 export class Link implements AsyncDisposable {
   readonly #options: LinkOptions;
-  readonly #client: NodeServiceClient;
+  #client: NodeServiceClient;
   readonly #stop = new AbortController();
   readonly #firstTry = Promise.withResolvers<void>();
   readonly #replaced = Promise.withResolvers<Fault>();
   readonly #done: Promise<void>;
+  #address: string;
   #connected = false;
   #registered = false;
   #away = false;
+  /** The session was ended to turn to another replica. */
+  #moving = false;
 
   constructor(options: LinkOptions) {
     this.#options = options;
-    this.#client = new NodeServiceClient(options.smsAddress, credentials.createInsecure(), {
-      "grpc.keepalive_time_ms": 5_000,
-      "grpc.keepalive_timeout_ms": 5_000,
-      "grpc.initial_reconnect_backoff_ms": firstPauseMs,
-      "grpc.max_reconnect_backoff_ms": 2_000,
-      "grpc.max_receive_message_length": 4 << 20,
-    });
+    this.#address = options.replicas.next;
+    this.#client = clientOf(this.#address);
     this.#done = this.#run(this.#stop.signal);
   }
 
   /** True while a session is open. */
   get connected(): boolean {
     return this.#connected;
+  }
+
+  /** gRPC address of the SMS that it turns to. */
+  get smsAddress(): string {
+    return this.#address;
   }
 
   /** Resolves when the first try to register has succeeded or failed. */
@@ -102,6 +119,7 @@ export class Link implements AsyncDisposable {
   async #run(signal: AbortSignal): Promise<void> {
     let failures = 0;
     while (!signal.aborted) {
+      this.#turnTo(this.#options.replicas.next);
       try {
         await this.announce(signal);
         this.#firstTry.resolve();
@@ -111,24 +129,37 @@ export class Link implements AsyncDisposable {
       } catch (error) {
         if (signal.aborted) break;
         const fault = Fault.from(error);
-        this.#note(fault);
+        if (!this.#moving) this.#fails(fault);
         if (fault.code === "stale_incarnation") {
           this.#replaced.resolve(fault);
           break;
         }
       }
       this.#firstTry.resolve();
+      if (this.#moving) {
+        this.#moving = false;
+        continue;
+      }
       failures += 1;
       await systemClock.wait(pauseMs(failures), signal).catch(() => undefined);
     }
     this.#firstTry.resolve();
   }
 
-  /** Says once that SMS is away, not at every try. */
-  #note(fault: Fault): void {
+  #turnTo(address: string): void {
+    if (address === this.#address) return;
+    this.#client.close();
+    this.#address = address;
+    this.#client = clientOf(address);
+  }
+
+  /** Another replica is next; says once that SMS is away, not at every try. */
+  #fails(fault: Fault): void {
+    const { replicas, log } = this.#options;
+    const smsAddress = this.#address;
+    replicas.failed(smsAddress);
     if (this.#away) return;
     this.#away = true;
-    const { smsAddress, log } = this.#options;
     const cause = fault.code === "internal" ? { err: fault.cause ?? fault } : {};
     const said = fault.code === "unauthenticated" ? "SMS does not let the node in" : "SMS is away";
     log.warn({ smsAddress, code: fault.code, reason: fault.message, ...cause }, said);
@@ -136,14 +167,16 @@ export class Link implements AsyncDisposable {
 
   /** Tells SMS what the node is and offers now. */
   async announce(signal?: AbortSignal): Promise<void> {
-    const { joinToken, credential, describe, onRegistered } = this.#options;
+    const { joinToken, credential, describe, onRegistered, replicas } = this.#options;
+    const timeoutMs = replicas.all.length > 1 ? patienceMs : welcomeTimeoutMs;
     const response = await unary(
       this.#client,
       this.#client.register,
       { node: describe(), joinToken, nodeCredential: credential },
-      signal === undefined ? {} : { signal },
+      signal === undefined ? { timeoutMs } : { timeoutMs, signal },
     );
     this.#registered = true;
+    replicas.learn(response.smsAddresses);
     await onRegistered(response);
   }
 
@@ -159,8 +192,9 @@ export class Link implements AsyncDisposable {
   }
 
   async #session(signal: AbortSignal, onWelcome: () => void): Promise<void> {
-    const { describe, incarnation, running, reports, ownership, hosts, log, smsAddress } =
+    const { describe, incarnation, held, cluster, reports, ownership, replicas, hosts, log } =
       this.#options;
+    const smsAddress = this.#address;
     const over = new AbortController();
     const stream = this.#client.session(new Metadata());
     const send = (body: NonNullable<SessionRequest["body"]>) => stream.write({ body });
@@ -177,32 +211,41 @@ export class Link implements AsyncDisposable {
       const sent = asked.shift();
       if (sent !== undefined) ownership.granted(sent, leaseMs);
     };
+    let silentMs = Infinity;
     const beat = () => {
-      asked.push(ownership.stamp());
+      const now = ownership.stamp();
+      const waitedMs = now.steadyMs - (asked[0]?.steadyMs ?? now.steadyMs);
+      if (waitedMs > silentMs && replicas.all.length > 1) stream.cancel();
+      asked.push(now);
       send({ $case: "heartbeat", value: this.#options.usage() });
     };
-    const held = new Map([...running(), ...reports.ends()].map((id) => [attemptKey(id), id]));
     send({
       $case: "hello",
       value: {
         nodeId: describe().id,
         incarnation,
-        held: [...held.values()],
-        clusterId: "",
+        // Counted first: what is claimed from here on is not this hello's to judge.
         session: reports.nextSession(incarnation),
         nodeCredential: this.#options.credential,
+        held: held(),
+        clusterId: cluster.held,
       },
     });
     const reads = new LogReads(stream, this.#options, over.signal);
     const silence = setTimeout(() => stream.cancel(), welcomeTimeoutMs);
     let heartbeat: NodeJS.Timeout | undefined;
+    let move: NodeJS.Timeout | undefined;
     try {
       for await (const { body } of messages<SessionResponse>(stream, signal)) {
         switch (body?.$case) {
           case "welcome":
             clearTimeout(silence);
             renewed(body.value.leaseMs);
-            for (const attempt of body.value.disowned) this.#disown(attempt);
+            silentMs = body.value.leaseMs * silentPart;
+            replicas.reached(smsAddress);
+            for (const attempt of body.value.disowned) this.#options.disown(attemptOf(attempt));
+            for (const attempt of body.value.unknown) this.#options.restore(attemptOf(attempt));
+            cluster.settle();
             this.#connected = true;
             this.#away = false;
             onWelcome();
@@ -212,6 +255,7 @@ export class Link implements AsyncDisposable {
             beat();
             reports.attach((report) => outgoing.add(report));
             hosts.attach((value) => send({ $case: "audit", value }));
+            this.#options.onSession();
             break;
           case "renewed":
             renewed(body.value.leaseMs);
@@ -226,6 +270,16 @@ export class Link implements AsyncDisposable {
             reads.handle(body.value);
             break;
           case "replicas":
+            replicas.learn(body.value.smsAddresses);
+            clearTimeout(move);
+            // Not all at once.
+            if (replicas.next !== smsAddress) {
+              move = setTimeout(() => {
+                this.#moving = true;
+                stream.cancel();
+              }, Math.random() * moveWithinMs);
+            }
+            break;
           case undefined:
             break;
         }
@@ -235,16 +289,11 @@ export class Link implements AsyncDisposable {
       this.#connected = false;
       clearTimeout(silence);
       clearInterval(heartbeat);
+      clearTimeout(move);
       reports.detach();
       hosts.detach();
       over.abort();
     }
-  }
-
-  #disown(held: HeldAttempt): void {
-    const id = attemptOf(held);
-    this.#options.reports.drop(id);
-    this.#options.disown(id);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -252,6 +301,16 @@ export class Link implements AsyncDisposable {
     await this.#done;
     this.#client.close();
   }
+}
+
+function clientOf(address: string): NodeServiceClient {
+  return new NodeServiceClient(address, credentials.createInsecure(), {
+    "grpc.keepalive_time_ms": 5_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.initial_reconnect_backoff_ms": firstPauseMs,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+    "grpc.max_receive_message_length": 4 << 20,
+  });
 }
 
 /** The log reads of one session, each sent no faster than SMS takes it. */

@@ -17,9 +17,17 @@ export type ReportBody = NonNullable<AttemptReport["body"]>;
 /** A report that ends the node's part in an attempt. */
 export type FinalBody = Extract<ReportBody, { $case: "exit" | "refusal" }>;
 
+/** What SMS answers: the attempt is another's now, or the report is to be made again later. */
+export interface Answer {
+  stale: boolean;
+  later: boolean;
+}
+
 interface Pending {
   report: AttemptReport;
-  resolve: (stale: boolean) => void;
+  resolve: (answer: Answer) => void;
+  /** What the report says now, if that changes while it waits. */
+  body?: () => ReportBody;
 }
 
 export class Reports implements Disposable {
@@ -30,14 +38,18 @@ export class Reports implements Disposable {
   #send: ((report: AttemptReport) => void) | undefined;
   #lastId = 0;
   #sessions = 0;
-  /** The session that is open or was the last; see AttemptClaim. */
   #session = "";
 
   /** Opens the journal at `path`; what an earlier run could not deliver is pending again. */
   constructor(path: string, log: Log) {
     this.#log = log;
     this.#journal = Journal.open(path);
-    for (const [, report] of this.#journal.entries()) void this.#push(report);
+    for (const [, report] of this.#journal.entries()) void this.#push({ report });
+  }
+
+  /** The session that is open or was the last; see AttemptClaim. */
+  get session(): string {
+    return this.#session;
   }
 
   /** Counts one more session, before its hello says what is held. */
@@ -78,7 +90,7 @@ export class Reports implements Disposable {
   async #ask(id: AttemptId, body: ReportBody, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted();
     const report = this.#report(id, body);
-    const stale = this.#push(report);
+    const answer = this.#push({ report });
     const stopped = Promise.withResolvers<never>();
     const onAbort = () => {
       this.#pending.delete(report.reportId);
@@ -86,7 +98,7 @@ export class Reports implements Disposable {
     };
     signal.addEventListener("abort", onAbort, { once: true });
     try {
-      return !(await Promise.race([stale, stopped.promise]));
+      return !(await Promise.race([answer, stopped.promise])).stale;
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
@@ -94,7 +106,12 @@ export class Reports implements Disposable {
 
   /** Keeps the report and sends it until SMS has acknowledged it, over restarts. */
   async deliver(id: AttemptId, body: FinalBody): Promise<void> {
-    await this.#push(this.keep(id, body));
+    await this.#push({ report: this.keep(id, body) });
+  }
+
+  /** Tells of an attempt, but keeps nothing: what it says is asked for anew in each session. */
+  tell(id: AttemptId, body: () => ReportBody): Promise<Answer> {
+    return this.#push({ report: this.#report(id, body()), body });
   }
 
   /** Writes the report to the journal. */
@@ -112,10 +129,11 @@ export class Reports implements Disposable {
     return { reportId: 0, taskId, attempt, atMs: systemClock.nowMs(), body };
   }
 
-  #push(report: AttemptReport): Promise<boolean> {
+  #push({ report, body }: Omit<Pending, "resolve">): Promise<Answer> {
     report.reportId = ++this.#lastId;
     return new Promise((resolve) => {
-      this.#pending.set(report.reportId, { report, resolve });
+      const pending = { report, resolve, ...(body === undefined ? {} : { body }) };
+      this.#pending.set(report.reportId, pending);
       this.#send?.(report);
     });
   }
@@ -123,7 +141,10 @@ export class Reports implements Disposable {
   /** A session is open: everything that waits goes out, and what comes next at once. */
   attach(send: (report: AttemptReport) => void): void {
     this.#send = send;
-    for (const { report } of this.#pending.values()) send(report);
+    for (const { report, body } of this.#pending.values()) {
+      if (body !== undefined) report.body = body();
+      send(report);
+    }
   }
 
   /** The session is gone. */
@@ -131,7 +152,7 @@ export class Reports implements Disposable {
     this.#send = undefined;
   }
 
-  acknowledge({ reportId, stale }: ReportAck): void {
+  acknowledge({ reportId, stale, later = false }: ReportAck): void {
     const pending = this.#pending.get(reportId);
     if (pending === undefined) return;
     this.#pending.delete(reportId);
@@ -139,7 +160,14 @@ export class Reports implements Disposable {
     if (body?.$case === "exit" || body?.$case === "refusal") {
       this.#journal.delete(attemptKey({ taskId: taskId as TaskId, attempt }));
     }
-    pending.resolve(stale);
+    pending.resolve({ stale, later });
+  }
+
+  /** The end of the attempt, if it waits for SMS: it is told in another way from now on. */
+  take(id: AttemptId): FinalBody | undefined {
+    const kept = this.#journal.entries().find(([key]) => key === attemptKey(id))?.[1].body;
+    this.drop(id);
+    return kept?.$case === "exit" || kept?.$case === "refusal" ? kept : undefined;
   }
 
   /** SMS took the attempt away: nothing more is said about it. */
@@ -149,7 +177,7 @@ export class Reports implements Disposable {
       // What it wrote is still its output.
       if (report.body?.$case === "seal") continue;
       this.#pending.delete(reportId);
-      resolve(true);
+      resolve({ stale: true, later: false });
     }
     this.#journal.delete(attemptKey(id));
   }

@@ -38,6 +38,12 @@ export interface ExecutionsDeps extends ExecutionDeps {
   hasEnd: (id: AttemptId) => boolean;
   /** Has the output that was sealed. */
   store: StoreClient;
+  /** True if it is run again here when an earlier run of the node has lost it. */
+  beginsAgain: (id: AttemptId) => boolean;
+  /** False if it has no room beside what SMS does not know of. */
+  hasRoomFor: (job: AttemptJob) => boolean;
+  /** An attempt has left the node. */
+  onRoom: () => void;
 }
 
 interface Held {
@@ -62,6 +68,24 @@ export class Executions {
   /** Attempts that run, or wait for their claim. */
   active(): AttemptId[] {
     return [...this.#active.values()].map(({ execution }) => execution.id);
+  }
+
+  /** All that it holds now, with what each needs. */
+  inUse(): AttemptJob[] {
+    return [...this.#active.values()].map(({ execution: { id, spec } }) => ({ ...id, spec }));
+  }
+
+  isHeld(id: AttemptId): boolean {
+    return this.#active.has(attemptKey(id));
+  }
+
+  /** What is known of an attempt that is held or was lately: what it is, and since when. */
+  recall(id: AttemptId): { job: AttemptJob; startedAtMs: number } | undefined {
+    const key = attemptKey(id);
+    const execution = this.#active.get(key)?.execution ?? this.#ended.get(key);
+    if (execution === undefined) return undefined;
+    const { acceptedAtMs, startedAtMs = acceptedAtMs } = execution.view();
+    return { job: { ...execution.id, spec: execution.spec }, startedAtMs };
   }
 
   get size(): number {
@@ -101,7 +125,7 @@ export class Executions {
   }
 
   async #bury({ taskId, attempt, runtime, handle }: LeftBehind): Promise<void> {
-    const { agents, upstream, hasEnd, log } = this.#deps;
+    const { agents, upstream, hasEnd, beginsAgain, log } = this.#deps;
     const id = { taskId, attempt };
     log.warn({ ...id, runtime }, "ending what an earlier run left");
     try {
@@ -109,7 +133,7 @@ export class Executions {
     } catch (error) {
       log.error({ err: error, ...id }, "what an earlier run left can't be ended now");
     }
-    if (hasEnd(id)) return;
+    if (hasEnd(id) || beginsAgain(id)) return;
     void upstream.deliver(id, {
       $case: "exit",
       value: {
@@ -143,6 +167,9 @@ export class Executions {
     if (spec.exclusive === true && !this.#deps.owned()) {
       return this.#refuse(id, "lease_lost", "the node does not know how long its lease lasts");
     }
+    if (!this.#deps.hasRoomFor({ ...id, spec })) {
+      return this.#refuse(id, "no_room", "tasks that were submitted to the node take its room");
+    }
     const execution = new Execution(id, spec, agent, this.#deps);
     return this.#hold(execution, () => execution.run());
   }
@@ -151,6 +178,7 @@ export class Executions {
     const key = attemptKey(execution.id);
     const outcome = run().finally(() => {
       this.#active.delete(key);
+      this.#deps.onRoom();
       this.#ended.set(key, execution);
       const [oldest] = this.#ended.keys();
       if (this.#ended.size > mostEnded && oldest !== undefined) this.#ended.delete(oldest);

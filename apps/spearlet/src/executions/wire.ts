@@ -47,6 +47,7 @@ export function taskFromProto(wire: WireTask): Task {
     failures: wire.failures,
     cancelRequested: wire.cancelRequested,
     outputs: wire.outputs,
+    ...(wire.usage === undefined ? {} : { usage: wire.usage }),
     state: taskStateFromProto(wire.state),
   };
 }

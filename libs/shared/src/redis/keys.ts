@@ -158,6 +158,15 @@ export class Keys {
     return this.#key("leases");
   }
 
+  /** String: id of the life of the cluster's data; gone only with all the rest. */
+  get clusterLife(): string {
+    return this.#key("life");
+  }
+  /** Sorted set: gRPC addresses of SMS replicas, by when they were last heard of. */
+  get replicas(): string {
+    return this.#key("replicas");
+  }
+
   /** Lease of the SMS replica that runs the singletons. */
   get leader(): string {
     return this.#key("leader");

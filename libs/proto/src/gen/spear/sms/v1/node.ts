@@ -169,7 +169,11 @@ export interface AttemptAdoption {
   /** Idempotency key of the submit; empty: none. */
   idempotencyKey: string;
   /** How it ended, if it has. */
-  exit?: AttemptExit | undefined;
+  exit?:
+    | AttemptExit
+    | undefined;
+  /** As AttemptClaim.session. */
+  session: string;
 }
 
 /** An attempt ended. */
@@ -1593,7 +1597,7 @@ export const AttemptClaim: MessageFns<AttemptClaim> = {
 };
 
 function createBaseAttemptAdoption(): AttemptAdoption {
-  return { spec: undefined, submittedAtMs: 0, startedAtMs: 0, idempotencyKey: "", exit: undefined };
+  return { spec: undefined, submittedAtMs: 0, startedAtMs: 0, idempotencyKey: "", exit: undefined, session: "" };
 }
 
 export const AttemptAdoption: MessageFns<AttemptAdoption> = {
@@ -1612,6 +1616,9 @@ export const AttemptAdoption: MessageFns<AttemptAdoption> = {
     }
     if (message.exit !== undefined) {
       AttemptExit.encode(message.exit, writer.uint32(42).fork()).join();
+    }
+    if (message.session !== "") {
+      writer.uint32(50).string(message.session);
     }
     return writer;
   },
@@ -1669,6 +1676,14 @@ export const AttemptAdoption: MessageFns<AttemptAdoption> = {
             message.exit = AttemptExit.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.session = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1700,6 +1715,7 @@ export const AttemptAdoption: MessageFns<AttemptAdoption> = {
         ? globalThis.String(object.idempotency_key)
         : "",
       exit: isSet(object.exit) ? AttemptExit.fromJSON(object.exit) : undefined,
+      session: isSet(object.session) ? globalThis.String(object.session) : "",
     };
   },
 
@@ -1720,6 +1736,9 @@ export const AttemptAdoption: MessageFns<AttemptAdoption> = {
     if (message.exit !== undefined) {
       obj.exit = AttemptExit.toJSON(message.exit);
     }
+    if (message.session !== "") {
+      obj.session = message.session;
+    }
     return obj;
   },
 
@@ -1735,6 +1754,7 @@ export const AttemptAdoption: MessageFns<AttemptAdoption> = {
     message.exit = (object.exit !== undefined && object.exit !== null)
       ? AttemptExit.fromPartial(object.exit)
       : undefined;
+    message.session = object.session ?? "";
     return message;
   },
 };
