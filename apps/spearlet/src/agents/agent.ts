@@ -4,7 +4,6 @@
  * The Task Controller owns the order, the timeout and the work directory; an
  * agent only knows how to run one attempt and how to leave nothing of it (T6).
  */
-import type { HostcallName } from "@spear/shared/hostcalls.ts";
 import type { TaskId } from "@spear/shared/ids.ts";
 import type { Failure, Runtime, TaskSpec, Usage } from "@spear/shared/task.ts";
 
@@ -17,7 +16,7 @@ export interface OutputSink {
 export interface Host {
   /** Makes a call. Rejects with a `Fault`. */
   call(
-    name: HostcallName,
+    name: string,
     params: unknown,
     body?: Uint8Array,
   ): Promise<{ result: object; body?: Uint8Array | AsyncIterable<Uint8Array> }>;

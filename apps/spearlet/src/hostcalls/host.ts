@@ -13,6 +13,7 @@ import { Grants, type Use } from "@spear/shared/grants.ts";
 import {
   hostcallLimits,
   hostcalls,
+  isHostcall,
   type Gives,
   type HostcallName,
   type Takes,
@@ -127,12 +128,17 @@ export class HostSession {
    * the attempt is over, `too_many_requests`, and what the call itself runs into.
    */
   async call(
-    name: HostcallName,
+    name: string,
     asked: unknown,
     body: Body = noBytes,
     signal?: AbortSignal,
   ): Promise<Answer> {
     if (this.#ended.signal.aborted) throw staleAttempt();
+    if (!isHostcall(name)) {
+      throw new Fault("not_found", `there is no hostcall ${name}`, {
+        help: `known: ${Object.keys(hostcalls).join(", ")}`,
+      });
+    }
     const params: Params = check<TSchema>(hostcalls[name].takes, asked) as Params;
     if (this.#inFlight >= hostcallLimits.inFlight) {
       throw new Fault("too_many_requests", `at most ${hostcallLimits.inFlight} calls at once`);

@@ -6,31 +6,28 @@
 import { confine, dieWithParent, limitCpu } from "./system/confine.ts";
 import { runDirect, warmUp } from "./direct.ts";
 import { failureOf } from "./failures.ts";
-import { at, checked, exitNow, kernel, scratch } from "./system/kernel.ts";
-import { Frame, FrameReader, controlFd, encodeFrame, type Job, type Result } from "./protocol.ts";
+import { receive, send } from "./control.ts";
+import { checked, exitNow, kernel, scratch } from "./system/kernel.ts";
+import { tape } from "./tape.ts";
+import {
+  Frame,
+  encodeFrame,
+  frameOf,
+  jsonOf,
+  type Job,
+  type Result,
+  type RunJob,
+} from "./protocol.ts";
 
-const incoming = scratch(64 * 1024);
-const frames = new FrameReader();
 const usage = scratch(144);
 const RUSAGE_SELF = 0;
 
 /** The next job; undefined when the parent closed the channel. */
 function nextJob(): Job | undefined {
   for (;;) {
-    const size = checked(kernel.read(controlFd, incoming.address, incoming.bytes.length));
-    if (size === 0) return undefined;
-    const [frame] = frames.push(incoming.bytes.slice(0, size));
-    if (frame?.kind === Frame.JOB) return frame.body as Job;
-  }
-}
-
-function send(kind: number, body?: unknown): void {
-  const bytes = encodeFrame(kind, body);
-  const buffer = scratch(bytes.length);
-  buffer.bytes.set(bytes);
-  for (let sent = 0; sent < bytes.length;) {
-    const rest = bytes.length - sent;
-    sent += checked(kernel.write(controlFd, at(buffer.address, sent), rest));
+    const frame = receive();
+    if (frame === undefined) return undefined;
+    if (frame.kind === Frame.JOB) return jsonOf(frame.body) as Job;
   }
 }
 
@@ -60,8 +57,15 @@ async function run(job: Job): Promise<Result> {
   if (job.task === "run" && job.cpuSeconds !== undefined) {
     limitCpu(Math.ceil(before / 1000) + job.cpuSeconds);
   }
+  if (job.task === "run") startTape(job);
   const end = await perform(job);
+  tape.stop();
   return { ...end, cpuMs: Math.round(cpuMs() - before) };
+}
+
+function startTape({ tape: how }: RunJob): void {
+  if (how === "record") tape.record((bytes) => send(frameOf(Frame.TAPE, bytes)));
+  else if (how !== undefined) tape.play(how.replay);
 }
 
 /** Serves jobs until one is the last, or the parent goes. Never returns. */
@@ -69,11 +73,11 @@ export async function serve(parent: number): Promise<never> {
   dieWithParent(parent);
   warmUp();
   confine();
-  send(Frame.READY);
+  send(encodeFrame(Frame.READY));
   for (;;) {
     const job = nextJob();
     if (job === undefined) break;
-    send(Frame.RESULT, await run(job));
+    send(encodeFrame(Frame.RESULT, await run(job)));
     if (!job.reuse) break;
     // What the guest left goes now, while nobody waits.
     Bun.gc(true);

@@ -6,12 +6,25 @@
  */
 import { check } from "@spear/shared/check.ts";
 import { Type } from "@sinclair/typebox";
+import { Fault } from "@spear/shared/fault.ts";
+import { hostcallLimits } from "@spear/shared/hostcalls.ts";
 import type { Usage } from "@spear/shared/task.ts";
 import { readFileSync } from "node:fs";
 import { processInfo } from "../../machine/proc.ts";
-import type { OutputSink } from "../agent.ts";
+import { collect } from "../../hostcalls/body.ts";
+import type { Host, OutputSink } from "../agent.ts";
 import { childCommand } from "./command.ts";
-import { Frame, FrameReader, encodeFrame, type Job, type Result } from "./protocol.ts";
+import {
+  Frame,
+  FrameReader,
+  decodeMessage,
+  encodeFrame,
+  encodeMessage,
+  frameOf,
+  jsonOf,
+  type Job,
+  type Result,
+} from "./protocol.ts";
 
 const readyTimeoutMs = 30_000;
 const memoryCheckMs = 100;
@@ -35,6 +48,29 @@ const resultShape = Type.Object(
   },
   { additionalProperties: false },
 );
+
+const callShape = Type.Object({ name: Type.String({ maxLength: 64 }), params: Type.Unknown() });
+
+/** A guest whose task grants nothing. */
+const ungranted: Host = {
+  call: (name) =>
+    Promise.reject(new Fault("permission_denied", `${name}: this task has no hostcalls`)),
+};
+
+/** All of an answer's bytes, as one message carries them. */
+async function atHand(
+  body: Uint8Array | AsyncIterable<Uint8Array> | undefined,
+): Promise<Uint8Array> {
+  if (body === undefined || body instanceof Uint8Array) return body ?? new Uint8Array(0);
+  return collect(body, hostcallLimits.pipeBytes, "the answer");
+}
+
+export interface RunOptions {
+  /** Makes the guest's hostcalls. */
+  host?: Host | undefined;
+  /** Takes the recording of a job that asks for one. */
+  onTape?: ((bytes: Uint8Array) => void) | undefined;
+}
 
 /** How the process itself ended. */
 export interface ProcessEnd {
@@ -124,6 +160,8 @@ export class ChildProcess {
   readonly #becameReady = Promise.withResolvers<void>();
   #result = Promise.withResolvers<Result>();
   #unsent: Uint8Array = new Uint8Array(0);
+  #host: Host | undefined;
+  #onTape: ((bytes: Uint8Array) => void) | undefined;
   #idleCpuMs = 0;
   #idleRssBytes = 0;
   #peakRssBytes = 0;
@@ -168,12 +206,29 @@ export class ChildProcess {
     try {
       for (const { kind, body } of this.#frames.push(bytes.slice())) {
         if (kind === Frame.READY) this.#becameReady.resolve();
-        else if (kind === Frame.RESULT) this.#result.resolve(check(resultShape, body));
+        else if (kind === Frame.RESULT) this.#result.resolve(check(resultShape, jsonOf(body)));
+        else if (kind === Frame.CALL) void this.#answer(decodeMessage<unknown>(body));
+        else if (kind === Frame.TAPE) this.#onTape?.(body);
         else throw new RangeError(`unknown frame ${kind}`);
       }
     } catch {
       this.kill("SIGKILL");
     }
+  }
+
+  /** Makes the guest's hostcall; whatever comes of it is its reply. */
+  async #answer({ head, bytes }: { head: unknown; bytes: Uint8Array }): Promise<void> {
+    let reply: Uint8Array;
+    try {
+      const { name, params } = check(callShape, head);
+      const { result, body } = await (this.#host ?? ungranted).call(name, params, bytes);
+      reply = frameOf(Frame.REPLY, ...encodeMessage({ result }, await atHand(body)));
+    } catch (error) {
+      const problem = Fault.from(error).toProblem();
+      reply = frameOf(Frame.REPLY, ...encodeMessage({ problem }, new Uint8Array(0)));
+    }
+    this.#unsent = reply;
+    this.#flush(await this.#control);
   }
 
   #flush(socket: Bun.Socket): void {
@@ -221,7 +276,9 @@ export class ChildProcess {
    * Runs a job; one at a time. Resolves when the guest has ended and all of its
    * output was written; rejects only if the sink refused some.
    */
-  async run(job: Job, output: OutputSink): Promise<RunEnd> {
+  async run(job: Job, output: OutputSink, more: RunOptions = {}): Promise<RunEnd> {
+    this.#host = more.host;
+    this.#onTape = more.onTape;
     const result = (this.#result = Promise.withResolvers<Result>());
     this.#pumps.stdout.begin(output);
     this.#pumps.stderr.begin(output);

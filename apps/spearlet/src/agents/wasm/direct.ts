@@ -9,16 +9,16 @@ import { Preview1 } from "./preview1/host.ts";
 import { reachOnly } from "./system/landlock.ts";
 import type { Result, RunJob } from "./protocol.ts";
 
-const wasiModule = "wasi_snapshot_preview1";
-
-type Imports = Record<string, (...values: never[]) => number>;
+type Imports = ReturnType<Preview1["imports"]>;
 
 /** Throws `BadModule` for imports that no host of ours has. */
-function checkImports(module: WebAssembly.Module, functions: Imports): void {
+function checkImports(module: WebAssembly.Module, imports: Imports): void {
   const missing = WebAssembly.Module.imports(module)
     .filter(
       ({ module: from, name, kind }) =>
-        from !== wasiModule || kind !== "function" || !Object.hasOwn(functions, name),
+        kind !== "function" ||
+        !Object.hasOwn(imports, from) ||
+        !Object.hasOwn(imports[from] ?? {}, name),
     )
     .map(({ module: from, name, kind }) => `${from}.${name} (${kind})`);
   if (missing.length === 0) return;
@@ -44,9 +44,9 @@ export function runDirect(job: RunJob, given?: Uint8Array): Omit<Result, "cpuMs"
       capMemory(given ?? readFileSync(job.module), job.memoryBytes),
     );
     if (!job.reuse) reachOnly(wasi.directories());
-    const functions = wasi.imports();
-    checkImports(module, functions);
-    const instance = new WebAssembly.Instance(module, { [wasiModule]: functions });
+    const imports = wasi.imports();
+    checkImports(module, imports);
+    const instance = new WebAssembly.Instance(module, imports);
     const { memory } = instance.exports;
     if (memory instanceof WebAssembly.Memory) wasi.memory.bind(memory);
     entryOf(instance.exports)();

@@ -4,6 +4,7 @@
  * `out_of_memory`.
  */
 import type { Failure } from "@spear/shared/task.ts";
+import { Diverged } from "./tape.ts";
 import { MemoryTooSmall } from "./module.ts";
 
 /** A module that can't be run, for a reason that is known before it starts. */
@@ -43,6 +44,7 @@ export function failureOf(error: unknown, memoryBytes: number, limitBytes: numbe
     const message = `the module needs ${error.neededBytes} bytes of memory to start and may have ${limitBytes}`;
     return { code: "out_of_memory", message };
   }
+  if (error instanceof Diverged) return { code: "replay_diverged", message: error.message };
   if (error instanceof WebAssembly.CompileError) {
     return { code: "invalid_module", message: words(error) };
   }

@@ -4,6 +4,7 @@
  * blocking; the agent decodes them as they come, and trusts none: a frame that
  * is too large or makes no sense ends the child.
  */
+import type { Problem } from "@spear/shared/fault.ts";
 import type { Failure } from "@spear/shared/task.ts";
 import type { Preopen } from "./guest.ts";
 
@@ -21,7 +22,22 @@ export const Frame = {
   JOB: 2,
   /** Child → agent: how it ended. */
   RESULT: 3,
+  /** Child → agent: the guest makes a hostcall and waits. */
+  CALL: 4,
+  /** Agent → child: its answer. */
+  REPLY: 5,
+  /** Child → agent: more of the recording of the run. */
+  TAPE: 6,
 } as const;
+
+/** What a guest asks of its node; bytes follow it. */
+export interface CallHead {
+  name: string;
+  params: unknown;
+}
+
+/** What the node answers; bytes follow it. */
+export type ReplyHead = { result: object } | { problem: Problem };
 
 /** What a child is asked to do. */
 export type Job = RunJob | TranspileJob;
@@ -53,6 +69,8 @@ export interface RunJob {
   memoryBytes: number;
   /** Most CPU time of the guest, in seconds; absent: no limit. */
   cpuSeconds?: number;
+  /** Record what the guest can't foresee, or give it what was recorded: a file. */
+  tape?: "record" | { replay: string };
   /** Wait for another job behind this one. */
   reuse: boolean;
 }
@@ -71,39 +89,81 @@ export interface Result {
   memoryBytes: number;
 }
 
-/** A frame as bytes. Throws `RangeError` if its body is too large. */
-export function encodeFrame(kind: number, body: unknown): Uint8Array {
-  const text = new TextEncoder().encode(body === undefined ? "" : JSON.stringify(body));
-  if (text.length > maxFrameBytes) throw new RangeError("the frame is too large");
-  const frame = new Uint8Array(headerBytes + text.length);
-  new DataView(frame.buffer).setUint32(0, text.length, true);
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** A frame of these bytes. Throws `RangeError` if they are too many. */
+export function frameOf(kind: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  const size = parts.reduce((sum, part) => sum + part.length, 0);
+  if (size > maxFrameBytes) throw new RangeError("the frame is too large");
+  const frame = new Uint8Array(headerBytes + size);
+  new DataView(frame.buffer).setUint32(0, size, true);
   frame[4] = kind;
-  frame.set(text, headerBytes);
+  let at = headerBytes;
+  for (const part of parts) {
+    frame.set(part, at);
+    at += part.length;
+  }
   return frame;
+}
+
+/** A frame whose body is JSON. Throws `RangeError` if it is too large. */
+export function encodeFrame(kind: number, body?: unknown): Uint8Array {
+  return frameOf(kind, encoder.encode(body === undefined ? "" : JSON.stringify(body)));
+}
+
+/** JSON with bytes behind it, as the body of a call or a reply. */
+export function encodeMessage(head: CallHead | ReplyHead, bytes: Uint8Array): Uint8Array[] {
+  const text = encoder.encode(JSON.stringify(head));
+  const length = new Uint8Array(4);
+  new DataView(length.buffer).setUint32(0, text.length, true);
+  return [length, text, bytes];
+}
+
+/** Takes a message apart. Throws if it is none. */
+export function decodeMessage<H>(body: Uint8Array): { head: H; bytes: Uint8Array } {
+  const length = new DataView(body.buffer, body.byteOffset).getUint32(0, true);
+  const head = JSON.parse(decoder.decode(body.subarray(4, 4 + length))) as H;
+  return { head, bytes: body.subarray(4 + length) };
+}
+
+/** A frame's body as JSON. */
+export function jsonOf(body: Uint8Array): unknown {
+  return body.length === 0 ? undefined : (JSON.parse(decoder.decode(body)) as unknown);
 }
 
 /** Puts frames together from bytes as they come. */
 export class FrameReader {
-  #pending: Uint8Array = new Uint8Array(0);
+  #pieces: Uint8Array[] = [];
+  #size = 0;
 
   /** The frames that these bytes complete. Throws if they can't be frames. */
-  push(bytes: Uint8Array): { kind: number; body: unknown }[] {
-    this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
+  push(bytes: Uint8Array): { kind: number; body: Uint8Array }[] {
+    this.#pieces.push(bytes);
+    this.#size += bytes.length;
     const frames = [];
-    while (this.#pending.length >= headerBytes) {
-      const view = new DataView(this.#pending.buffer, this.#pending.byteOffset);
-      const size = view.getUint32(0, true);
+    while (this.#size >= headerBytes) {
+      const head = this.#joined(headerBytes);
+      const size = new DataView(head.buffer, head.byteOffset).getUint32(0, true);
       if (size > maxFrameBytes) throw new RangeError("the frame is too large");
-      if (this.#pending.length < headerBytes + size) break;
-      const text = new TextDecoder().decode(
-        this.#pending.subarray(headerBytes, headerBytes + size),
-      );
+      if (this.#size < headerBytes + size) break;
+      const frame = this.#joined(headerBytes + size);
+      this.#pieces[0] = frame.subarray(headerBytes + size);
+      this.#size -= headerBytes + size;
       frames.push({
-        kind: view.getUint8(4),
-        body: text === "" ? undefined : (JSON.parse(text) as unknown),
+        kind: frame[4] as number,
+        body: frame.subarray(headerBytes, headerBytes + size),
       });
-      this.#pending = this.#pending.slice(headerBytes + size);
     }
     return frames;
+  }
+
+  /** The first piece, joined with those behind it as far as it is shorter than `size`. */
+  #joined(size: number): Uint8Array {
+    const [first] = this.#pieces;
+    if (first !== undefined && first.length >= size) return first;
+    const joined = new Uint8Array(Buffer.concat(this.#pieces));
+    this.#pieces = [joined];
+    return joined;
   }
 }

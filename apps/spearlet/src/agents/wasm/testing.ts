@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemIds } from "@spear/shared/ids.ts";
 import type { TaskSpec } from "@spear/shared/task.ts";
-import type { AgentExit, AttemptContext, OutputSink, RunningAttempt } from "../agent.ts";
+import type { AgentExit, AttemptContext, Host, OutputSink, RunningAttempt } from "../agent.ts";
 import { writeWat } from "./guests/build.ts";
 import { WasmAgent, type WasmAgentOptions } from "./wasm.ts";
 
@@ -32,6 +32,7 @@ export interface Attempt {
   stdin?: string;
   memoryBytes?: number;
   output?: OutputSink;
+  host?: Host;
 }
 
 /** How an attempt ended, with its output as text. */
@@ -81,6 +82,7 @@ export class Bench implements AsyncDisposable {
       env: attempt.env ?? {},
       stdin: new TextEncoder().encode(attempt.stdin ?? ""),
       output: attempt.output ?? { write: () => Promise.resolve() },
+      ...(attempt.host === undefined ? {} : { host: attempt.host }),
       limits: { cpu: 1, memoryBytes: attempt.memoryBytes ?? 64 * MIB, pids: undefined },
     };
   }

@@ -18,7 +18,7 @@ import {
   type PreparedAttempt,
   type RunningAttempt,
 } from "../agent.ts";
-import type { ChildProcess, ProcessEnd, RunEnd } from "./childprocess.ts";
+import type { ChildProcess, ProcessEnd, RunEnd, RunOptions } from "./childprocess.ts";
 import { ArtifactCache } from "./jco/cache.ts";
 import { kindOf } from "./module.ts";
 import { ChildPool } from "./pool.ts";
@@ -103,7 +103,8 @@ export class WasmAgent implements Agent {
       start: () => {
         used = true;
         const job = this.#job(context, guest, key !== undefined);
-        const ended = this.#run(child, job, context.output, key);
+        const { host } = context;
+        const ended = this.#run(child, job, context.output, key, { host });
         return Promise.resolve(new RunningWasm(child, ended));
       },
       cleanup: () => {
@@ -180,10 +181,11 @@ export class WasmAgent implements Agent {
     job: Job,
     output: OutputSink,
     key: string | undefined,
+    options: RunOptions = {},
   ): Promise<RunEnd> {
     let end: RunEnd | undefined;
     try {
-      end = await child.run(job, output);
+      end = await child.run(job, output, options);
       return end;
     } finally {
       if (end !== undefined && "result" in end && key !== undefined) this.#pool.keep(child, key);

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
+import { componentEmbed, componentNew, parse } from "@bytecodealliance/jco-transpile/wasm-tools";
 import loadWabt from "wabt";
 import { adapterPath } from "../jco/assets.ts";
 
@@ -15,7 +15,9 @@ const root = new URL("../../../../../../", import.meta.url).pathname;
 const cache = join(root, "node_modules/.cache/spear-guests");
 const here = import.meta.dir;
 
+const taskFiles = join(root, "libs/task");
 const clang = ["clang", "--target=wasm32-wasi", "--sysroot=/usr", "-O1", "-Wall", "-Werror"];
+clang.push(`-I${join(taskFiles, "c")}`);
 const assemblyScript = [
   process.execPath,
   join(fileURLToPath(import.meta.resolve("assemblyscript/package.json")), "../bin/asc.js"),
@@ -29,8 +31,9 @@ const assemblyScript = [
 export async function guest(name: string): Promise<string> {
   const source = join(here, name);
   if (name.endsWith(".c")) {
-    const header = await readFile(join(here, "preview1/guest.h"), "utf8");
-    return made(source, [...clang, header], (out) => [...clang, "-o", out, source]);
+    const headers = [join(here, "preview1/guest.h"), join(taskFiles, "c/spear.h")];
+    const texts = await Promise.all(headers.map((path) => readFile(path, "utf8")));
+    return made(source, [...clang, ...texts], (out) => [...clang, "-o", out, source]);
   }
   return made(source, assemblyScript, async (out) => {
     // Its compiler insists on an ending that this repository's own checks would stumble over.
@@ -71,6 +74,18 @@ export async function writeComponent(path: string, name: string): Promise<string
   const module = await readFile(await guest(name));
   const adapter = await readFile(adapterPath);
   await writeFile(path, await componentNew(module, [["wasi_snapshot_preview1", adapter]]));
+  return path;
+}
+
+/** The same for a guest that imports `spear:host`. */
+export async function writeHostComponent(path: string, name: string): Promise<string> {
+  const embedded = await componentEmbed({
+    binary: await readFile(await guest(name)),
+    witSource: await readFile(join(taskFiles, "wit/host.wit"), "utf8"),
+    world: "guest",
+  });
+  const adapter = await readFile(adapterPath);
+  await writeFile(path, await componentNew(embedded, [["wasi_snapshot_preview1", adapter]]));
   return path;
 }
 

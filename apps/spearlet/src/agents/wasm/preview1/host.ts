@@ -4,12 +4,14 @@
  * or descriptors is reachable but what the run was given (S1).
  */
 import { GuestExit, type GuestWorld } from "../guest.ts";
-import { SystemError, checked, kernel, uninterrupted } from "../system/kernel.ts";
+import { SystemError, checked, kernel } from "../system/kernel.ts";
 import type { Reachable } from "../system/landlock.ts";
 import { openRoot } from "../system/paths.ts";
+import { tape } from "../tape.ts";
 import { Errno, errnoOf } from "./abi.ts";
 import { clockNs, clockStepNs, restartClocks } from "./clocks.ts";
 import { fdFunctions } from "./fd.ts";
+import { hostFunctions, hostModule } from "./hostcalls.ts";
 import { GuestMemory, WasiError } from "./memory.ts";
 import { pathFunctions } from "./path.ts";
 import { pollOneoff } from "./poll.ts";
@@ -50,7 +52,8 @@ const signals = [
   "SIGSYS",
 ];
 const stopSignals = new Set(["SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"]);
-const maxRandomBytes = 32 * 1024 * 1024;
+/** What the platform gives at once. */
+const maxRandomBytes = 65_536;
 
 export class Preview1 implements Disposable {
   readonly memory = new GuestMemory();
@@ -86,13 +89,22 @@ export class Preview1 implements Disposable {
     return this.table.directories();
   }
 
-  /** The imports under `wasi_snapshot_preview1`. */
-  imports(): Record<string, (...values: never[]) => number> {
+  /** Everything that a guest can import, by module. */
+  imports(): Record<string, Record<string, (...values: never[]) => number>> {
     const functions = {
       ...this.#processFunctions(),
       ...fdFunctions(this),
       ...pathFunctions(this),
     };
+    return {
+      wasi_snapshot_preview1: this.#allGuarded(functions),
+      [hostModule]: this.#allGuarded(hostFunctions(this.memory)),
+    };
+  }
+
+  #allGuarded(
+    functions: Record<string, (...values: never[]) => number>,
+  ): Record<string, (...values: never[]) => number> {
     return Object.fromEntries(
       Object.entries(functions).map(([name, call]) => [name, this.#guarded(call)]),
     );
@@ -177,8 +189,9 @@ export class Preview1 implements Disposable {
         const size = length >>> 0;
         for (let done = 0; done < size;) {
           const piece = Math.min(size - done, maxRandomBytes);
-          const address = this.memory.address((out >>> 0) + done, piece);
-          done += uninterrupted(() => kernel.getrandom(address, piece, 0));
+          const bytes = this.memory.bytes((out >>> 0) + done, piece);
+          tape.random(bytes, () => crypto.getRandomValues(bytes));
+          done += piece;
         }
         return Errno.SUCCESS;
       },

@@ -7,7 +7,9 @@ import { GuestExit, type GuestWorld } from "../guest.ts";
 import { Clock, nowNs, stepNs } from "../system/clock.ts";
 import type { Reachable } from "../system/landlock.ts";
 import { openRoot } from "../system/paths.ts";
+import { tape } from "../tape.ts";
 import { Descriptor, DirectoryEntryStream, filesystemErrorCode } from "./files.ts";
+import { hostInterfaces } from "./hostcalls.ts";
 import { InputStream, IoError, OutputStream, Pollable, poll, writerOf } from "./io.ts";
 
 const second = 1_000_000_000n;
@@ -48,7 +50,8 @@ function refused(name: string): Interface {
 function randomBytes(length: bigint): Uint8Array {
   const bytes = new Uint8Array(Number(length));
   for (let at = 0; at < bytes.length; at += 65_536) {
-    crypto.getRandomValues(bytes.subarray(at, at + 65_536));
+    const piece = bytes.subarray(at, at + 65_536);
+    tape.random(piece, () => crypto.getRandomValues(piece));
   }
   return bytes;
 }
@@ -118,6 +121,7 @@ export class Preview2 implements Disposable {
   }
 
   readonly #interfaces: Record<string, Interface> = {
+    ...hostInterfaces,
     [processInterface]: { procExit: (code: number) => this.#end(code) },
     "wasi:cli/environment": {
       getArguments: () => [...this.#world.args],

@@ -1,4 +1,5 @@
 /** The kernel's clocks, in nanoseconds. */
+import { tape } from "../tape.ts";
 import { checked, kernel, scratch } from "./kernel.ts";
 
 export const Clock = { REALTIME: 0, MONOTONIC: 1, PROCESS_CPU: 2, THREAD_CPU: 3 } as const;
@@ -12,7 +13,7 @@ function read(call: "clock_gettime" | "clock_getres", clock: number): bigint {
 
 /** Time of a clock; by default of the one that only goes forward. */
 export function nowNs(clock: number = Clock.MONOTONIC): bigint {
-  return read("clock_gettime", clock);
+  return tape.clock(() => read("clock_gettime", clock));
 }
 
 /** Step of a clock. */
