@@ -6,6 +6,7 @@ import { addAudit } from "./audit.ts";
 import type { Page } from "./client.ts";
 import { showLogs } from "./logs.ts";
 import type { Column } from "./output.ts";
+import { addReplay } from "./replay.ts";
 import { sessionOf } from "./session.ts";
 import {
   collect,
@@ -207,6 +208,7 @@ export function addTask(program: Command): void {
     });
   addWhy(task);
   addAudit(task);
+  addReplay(task);
   task
     .command("events")
     .summary("show what happened to a task")

@@ -231,6 +231,7 @@ export async function start(config: SpearletConfig, { log }: { log: Log }): Prom
     prepared: (spec) => cached.prepared(spec),
     logs,
     hosts,
+    objects,
     running,
     nodeId,
     workDir: join(dataDir, "work"),

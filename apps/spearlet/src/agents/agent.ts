@@ -22,6 +22,13 @@ export interface Host {
   ): Promise<{ result: object; body?: Uint8Array | AsyncIterable<Uint8Array> }>;
 }
 
+/** Takes the recording of a guest's run as it goes. */
+export interface TapeSink {
+  /** SHA-256 of the module that runs. */
+  module(sha256: string): void;
+  add(bytes: Uint8Array): void;
+}
+
 /** Everything an agent gets to know of an attempt. */
 export interface AttemptContext {
   readonly taskId: TaskId;
@@ -40,6 +47,8 @@ export interface AttemptContext {
   readonly output: OutputSink;
   /** The hostcalls of a command that has no socket of its own; absent: none are granted. */
   readonly host?: Host;
+  /** For a Wasm guest: record its run, or play the recording in this file again. */
+  readonly tape?: { readonly record: TapeSink } | { readonly replay: string };
   /** Limits with defaults filled in. */
   readonly limits: { cpu: number; memoryBytes: number; pids: number | undefined };
   /**

@@ -30,6 +30,8 @@ import {
 import type { FinalBody } from "../control/reports.ts";
 import type { Hosts, OpenHost } from "../hostcalls/hosts.ts";
 import type { Journal } from "../journal.ts";
+import type { NodeObjects } from "../objects/objects.ts";
+import { Recording } from "../recordings/recording.ts";
 import { attemptKey, type AttemptId } from "./attempt.ts";
 import type { AttemptLog } from "./attemptlog.ts";
 import type { LogStore } from "./logs.ts";
@@ -67,6 +69,8 @@ export interface ExecutionDeps {
   prepared: (spec: TaskSpec) => void;
   logs: LogStore;
   hosts: Pick<Hosts, "open">;
+  /** Where recordings go. */
+  objects: Pick<NodeObjects, "ensureBucket" | "put">;
   running: Journal<LeftBehind>;
   nodeId: NodeId;
   /** Parent of the work directories. */
@@ -115,6 +119,7 @@ export class Execution {
   #reason: StopReason | undefined;
   #running: RunningAttempt | undefined;
   #host: OpenHost | undefined;
+  #recording: Recording | undefined;
   #adopted: { log: AttemptLog; begun: Begun } | undefined;
   #phase: Phase = "claiming";
   #startedAtMs: number | undefined;
@@ -286,6 +291,7 @@ export class Execution {
       begun = await begin();
       const exit = await this.#follow(begun.running);
       await this.#host?.[Symbol.asyncDispose]();
+      await this.#storeRecording(exit, log);
       return await this.#judge(exit);
     } catch (error) {
       return this.#failed(error);
@@ -374,11 +380,31 @@ export class Execution {
         this.#enter("staging");
         await this.#deps.staging.fetchInputs(inputs, context.workDir, signal);
       }
-      const prepared = await this.#agent.prepare(context, signal);
+      const prepared = await this.#agent.prepare(await this.#recorded(context), signal);
       this.#deps.prepared(this.spec);
       return prepared;
     } finally {
       clearTimeout(tooSlow);
+    }
+  }
+
+  /** The same with a recording, if the spec asks for one. */
+  async #recorded(context: AttemptContext): Promise<AttemptContext> {
+    if (this.spec.record !== true) return context;
+    const { spec, env, workDir, output } = context;
+    const path = join(this.#deps.workDir, `${attemptKey(this.id)}.tape`);
+    this.#recording = await Recording.begin({ id: this.id, spec, env, workDir, output }, path);
+    return { ...context, output: this.#recording.output, tape: { record: this.#recording } };
+  }
+
+  /** Stores the recording before the end is told; without it the task has ended all the same. */
+  async #storeRecording(exit: AgentExit, log: AttemptLog): Promise<void> {
+    if (this.#recording === undefined) return;
+    try {
+      await this.#recording.store(exit, this.#deps.objects, this.#stopping.signal);
+    } catch (error) {
+      this.#deps.log.warn({ err: error, ...this.id }, "a recording can't be stored");
+      await log.write("system", Buffer.from("the recording could not be stored\n"));
     }
   }
 
@@ -493,6 +519,7 @@ export class Execution {
     const workDir = this.#workDir;
     try {
       await this.#host?.[Symbol.asyncDispose]();
+      await this.#recording?.[Symbol.asyncDispose]();
       await this.#deps.logs.end(log);
       this.#silent = log.keptBytes === 0;
       await begun?.cleanup();

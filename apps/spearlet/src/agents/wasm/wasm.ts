@@ -103,8 +103,12 @@ export class WasmAgent implements Agent {
       start: () => {
         used = true;
         const job = this.#job(context, guest, key !== undefined);
-        const { host } = context;
-        const ended = this.#run(child, job, context.output, key, { host });
+        const { host, tape } = context;
+        const onTape =
+          tape !== undefined && "record" in tape
+            ? (bytes: Uint8Array) => tape.record.add(bytes)
+            : undefined;
+        const ended = this.#run(child, job, context.output, key, { host, onTape });
         return Promise.resolve(new RunningWasm(child, ended));
       },
       cleanup: () => {
@@ -117,8 +121,9 @@ export class WasmAgent implements Agent {
   }
 
   /** The module, ready for its engine. Throws `AgentFailure` for one that is none. */
-  async #guest({ spec }: AttemptContext, signal: AbortSignal): Promise<Guest> {
+  async #guest({ spec, tape }: AttemptContext, signal: AbortSignal): Promise<Guest> {
     const { path, sha256 } = await this.#options.fetchModule(moduleObject(spec), signal);
+    if (tape !== undefined && "record" in tape) tape.record.module(sha256);
     const kind = kindOf(await firstBytes(path));
     if (kind === undefined) {
       throw new AgentFailure("invalid_module", `${spec.wasm?.module} is no WebAssembly module`);
@@ -159,7 +164,7 @@ export class WasmAgent implements Agent {
   }
 
   #job(context: AttemptContext, { engine, module }: Guest, reuse: boolean): RunJob {
-    const { spec, limits } = context;
+    const { spec, limits, tape } = context;
     const { preopens } = this.#options;
     const cpuSeconds = this.#cpuSeconds(context);
     return {
@@ -172,6 +177,7 @@ export class WasmAgent implements Agent {
       preopens: preopens?.(context) ?? [{ guest: "/", host: context.workDir, readOnly: false }],
       memoryBytes: limits.memoryBytes === 0 ? maxMemoryBytes : limits.memoryBytes,
       ...(cpuSeconds === undefined ? {} : { cpuSeconds }),
+      ...(tape === undefined ? {} : { tape: "replay" in tape ? tape : "record" }),
       reuse,
     };
   }
