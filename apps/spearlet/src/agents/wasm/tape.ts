@@ -84,7 +84,7 @@ class Tape {
     }
     const answer = make();
     const head = new Uint8Array(8);
-    new DataView(head.buffer).setBigUint64(0, BigInt(asked), true);
+    new DataView(head.buffer).setBigUint64(0, asked, true);
     this.#add(Kind.CALL, head, answer.slice());
     return answer;
   }

@@ -2,12 +2,7 @@
  * The interfaces of `spear:host` (libs/task/wit/host.wit) for one component: each
  * function is one hostcall. A failure is thrown as the bindings want it said.
  */
-import {
-  hostcallLimits,
-  type Gives,
-  type ObjectInfo,
-  type Takes,
-} from "@spear/shared/hostcalls.ts";
+import { hostcallLimits, type Gives, type ObjectInfo } from "@spear/shared/hostcalls.ts";
 import { CallFailed, hostcall } from "../hostcall.ts";
 
 type Pairs = [string, string][];
