@@ -198,6 +198,74 @@ test("a system task runs on every node that suits, and again where it failed", a
   expect((await ended(again.id)).counts).toEqual({ failed: 2 });
 });
 
+describe("dead letters", () => {
+  const letters = async () =>
+    (await cluster.api<{ tasks: Task[] }>("GET", "/v1/dead-letters?pageSize=1000")).tasks;
+  const replay = async (...taskIds: string[]) =>
+    (await cluster.api<{ jobs: Job[] }>("POST", "/v1/dead-letters:replay", { taskIds })).jobs;
+
+  test("are what failed for good, of all jobs, with why, until they are replayed", async () => {
+    const { id } = await submit({
+      onFailure: "continue",
+      tasks: {
+        good: quick,
+        bad: { ...quick, mock: { exitCode: 7 }, replicas: 2 },
+        after: { ...quick, dependsOn: ["bad"] },
+      },
+    });
+    await ended(id);
+    const single = await cluster.api<Task>("POST", "/v1/tasks", {
+      spec: { mock: { exitCode: 9 }, name: "alone" },
+    });
+    await ended(single.jobId);
+    const listed = await letters();
+    expect(listed.filter(({ jobId }) => jobId === id)).toMatchObject([
+      { name: "bad-1", state: "failed", exitCode: 7 },
+      { name: "bad-0", state: "failed", exitCode: 7 },
+    ]);
+    const one = listed.find(({ name }) => name === "bad-0") as Task;
+    const again = await replay(one.id, single.id);
+    expect(again).toMatchObject([
+      { rerunOf: id, total: 3 },
+      { total: 1, name: "alone" },
+    ]);
+    // The whole failed part of the job was replayed, and what fails again is listed anew.
+    await Promise.all(again.map((job) => ended(job.id)));
+    const now = await letters();
+    expect(now.some(({ jobId }) => jobId === id || jobId === single.jobId)).toBe(false);
+    expect(now.filter(({ jobId }) => jobId === again[0]?.id)).toHaveLength(2);
+  });
+
+  test("are not what succeeded, and of a job that goes on nothing is replayed", async () => {
+    const done = await cluster.api<Task>("POST", "/v1/tasks", { spec: { mock: {} } });
+    await ended(done.jobId);
+    expect(await replay(done.id).catch(String)).toContain("is succeeded");
+    const { id } = await submit({
+      onFailure: "continue",
+      tasks: { bad: { ...quick, mock: { exitCode: 1 } }, hangs: endless },
+    });
+    const failed = await until("the failure", async () => (await tasksOf(id, "&state=failed"))[0]);
+    expect(await replay(failed.id).catch(String)).toContain("is running");
+    await cluster.api("POST", `/v1/jobs/${id}/cancel`);
+    await ended(id);
+  });
+});
+
+test("a single task is removed when its retention has passed, and no sooner", async () => {
+  const spec = { mock: { exitCode: 1 } };
+  const kept = await cluster.api<Task>("POST", "/v1/tasks", { spec });
+  const brief = await cluster.api<Task>("POST", "/v1/tasks", {
+    spec: { ...spec, retentionMs: 300 },
+  });
+  await until("it to be gone", async () => {
+    const found = await cluster.api("GET", `/v1/tasks/${brief.id}`).catch(String);
+    return String(found).includes("task_not_found");
+  });
+  const { tasks } = await cluster.api<{ tasks: Task[] }>("GET", "/v1/dead-letters?pageSize=1000");
+  expect(tasks.map(({ id }) => id)).toContain(kept.id);
+  expect(tasks.map(({ id }) => id)).not.toContain(brief.id);
+});
+
 test("a single task is a job of one", async () => {
   const task = await cluster.api<Task>("POST", "/v1/tasks", { spec: { mock: { exitCode: 2 } } });
   expect(await ended(task.jobId)).toMatchObject({

@@ -72,7 +72,7 @@ const failure = { code: "preempted", message: "for another" };
 const specs: TaskSpec[] = [
   { mock: {}, resources: { cpu: 1, memoryBytes: 100 } },
   { mock: {}, resources: { cpu: 0.5, memoryBytes: 300, extras: { gpu: 1 } }, priority: 90 },
-  { mock: {}, resources: { cpu: 0, memoryBytes: 0 }, antiAffinity: "job" },
+  { mock: {}, resources: { cpu: 0, memoryBytes: 0 }, antiAffinity: "job", retentionMs: 4 },
   {
     mock: {},
     resources: { cpu: 2, memoryBytes: 2 ** 40 },
@@ -108,6 +108,7 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: op("drain", { node, until: fc.option(fc.nat(50), { nil: undefined }) }) },
   { weight: 1, arbitrary: op("cordon", { node, on: fc.boolean() }) },
   { weight: 1, arbitrary: op("label", { node, set: fc.subarray(["zone", "disk"]), remove: fc.subarray(["zone", "disk", "none"]) }) },
+  { weight: 2, arbitrary: op("removeExpired", { limit: fc.integer({ min: 1, max: 3 }) }) },
   { weight: 2, arbitrary: op("promote", { limit: fc.integer({ min: 1, max: 3 }) }) },
   { weight: 2, arbitrary: op("hold", { node, task, forMs: fc.integer({ min: 0, max: 9 }) }) },
   { weight: 2, arbitrary: op("register", { node, run: fc.nat(1) }) },
@@ -198,6 +199,8 @@ async function apply({ tasks, nodes, expireLease, setEpoch }: Store, one: Operat
         { set: Object.fromEntries(one.set.map((name) => [name, name])), remove: one.remove },
         now,
       );
+    case "removeExpired":
+      return tasks.removeExpired(now, one.limit);
     case "promote":
       return tasks.promote(now, one.limit);
     case "hold":

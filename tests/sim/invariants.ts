@@ -30,6 +30,12 @@ export class Replay {
     const before = this.#tasks.get(event.taskId) ?? { state: "", attempt: 0, seq: 0, nodeId: "" };
     const at = `event ${event.seq} of ${event.taskId}`;
     const to = event.to as TaskState;
+    if (event.kind === "task.removed") {
+      if (before.state === "" || !isTerminal(before.state))
+        broken.push(`T1: ${at} removes it while it is ${before.state}`);
+      this.#tasks.delete(event.taskId);
+      return broken;
+    }
     if (event.kind === "task.state") {
       if (event.from !== before.state)
         broken.push(`T5: ${at} comes from ${event.from}, but it was ${before.state}`);

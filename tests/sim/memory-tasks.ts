@@ -90,6 +90,7 @@ export class MemoryTasks implements RecordStore {
       ca: nowMs,
       ...(heedOf(spec) === "" ? {} : { g: heedOf(spec) }),
       ...(notBeforeMs > 0 ? { nb: notBeforeMs } : {}),
+      ...(spec.retentionMs === undefined ? {} : { rt: spec.retentionMs }),
     });
     const taken = { task: id, record };
     const placed =
@@ -235,7 +236,7 @@ export class MemoryTasks implements RecordStore {
     } else if (to !== "assigned" && to !== "running") record.set("fa", String(nowMs));
     state.emit(nowMs, record, "task.state", id, record.get("j") ?? "", node, now, from, to, change.reason, change.exitCode ?? ""); // prettier-ignore
     write(record, { s: to, ...change.set });
-    state.reindex(id, from, to);
+    state.reindex(taken, from, to, nowMs);
     return { code: "ok", attempt: now, nodeId: node, state: from };
   }
 
@@ -294,7 +295,7 @@ export class MemoryTasks implements RecordStore {
     else state.noLongerWaits(taken);
     emit("task.state", "cancelled");
     write(record, { s: "cancelled", cr: 1, fa: nowMs });
-    state.reindex(id, from, "cancelled");
+    state.reindex(taken, from, "cancelled", nowMs);
     return { code: "cancelled", nodeId, attempt };
   }
 
@@ -322,7 +323,7 @@ export class MemoryTasks implements RecordStore {
     state.awaitNode({ task: id, record }, 0, nowMs);
     state.emit(nowMs, record, "task.state", id, job, node, current, from, "pending", failure.code, ""); // prettier-ignore
     write(record, { s: "pending", f: text });
-    state.reindex(id, from, "pending");
+    state.reindex({ task: id, record }, from, "pending", nowMs);
     return { code: "evicted", attempt: current };
   }
 
@@ -368,6 +369,23 @@ export class MemoryTasks implements RecordStore {
       delayed.delete(task);
       const record = tasks.get(task);
       if (record?.get("s") === "pending") this.#state.awaitNode({ task, record }, 0, nowMs);
+    }
+    return Promise.resolve(due.length);
+  }
+
+  removeExpired(nowMs: number, limit: number): Promise<number> {
+    const state = this.#state;
+    const { expiring, tasks } = state;
+    const due = expiring.slice(0, limit).filter((id) => (expiring.scoreOf(id) ?? 0) <= nowMs);
+    for (const id of due) {
+      expiring.delete(id);
+      const record = tasks.get(id);
+      if (record === undefined) continue;
+      const from = record.get("s") as TaskState;
+      state.emit(nowMs, undefined, "task.removed", id, record.get("j") ?? "", "", 0, from, "", "retention", ""); // prettier-ignore
+      state.allTasks.delete(id);
+      state.tasksIn[from].delete(id);
+      tasks.delete(id);
     }
     return Promise.resolve(due.length);
   }

@@ -3,7 +3,8 @@
  * simulation. One contract suite holds both to the same answers.
  */
 import type { JobId, NodeId, TaskId } from "@spear/shared/ids.ts";
-import { taskStates, type TaskState } from "@spear/shared/state.ts";
+import { isTerminal, taskStates, type TaskState } from "@spear/shared/state.ts";
+import { defaultRetentionMs } from "@spear/shared/job.ts";
 import { exclusiveStopMs } from "@spear/shared/lease.ts";
 import type { Event, TaskSpec } from "@spear/shared/task.ts";
 import { decodeEvent } from "../../apps/sms/src/tasks/record.ts";
@@ -50,6 +51,8 @@ export class MemoryState {
   readonly pending = new Map<string, Ranked<TaskId>>();
   readonly pendingClasses = new Ranked();
   readonly delayed = new Ranked<TaskId>();
+  /** Tasks that have ended, by when they are removed. */
+  readonly expiring = new Ranked<TaskId>();
   readonly nodeTasks = new Map<NodeId, Set<TaskId>>();
   readonly jobNodes = new Map<JobId, Map<NodeId, number>>();
   readonly leases = new Ranked<NodeId>();
@@ -206,8 +209,11 @@ export class MemoryState {
   }
 
   /** Moves a task from one index of states to another. */
-  reindex(task: TaskId, from: TaskState, to: TaskState): void {
+  reindex({ task, record }: Taken, from: TaskState, to: TaskState, nowMs: number): void {
     this.tasksIn[from].delete(task);
     this.tasksIn[to].add(task, 0);
+    if (!isTerminal(to)) return;
+    const retentionMs = record.has("rt") ? numberAt(record, "rt") : defaultRetentionMs;
+    this.expiring.add(task, nowMs + retentionMs);
   }
 }

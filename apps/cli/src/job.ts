@@ -4,6 +4,7 @@ import { taskStates } from "@spear/shared/state.ts";
 import type { Task } from "@spear/shared/task.ts";
 import { Option, type Command } from "commander";
 import type { Page } from "./client.ts";
+import { addDeadLetters } from "./dead-letters.ts";
 import { countsOf, exitCodeOf, followJob, ran } from "./follow-job.ts";
 import type { Column } from "./output.ts";
 import { sessionOf } from "./session.ts";
@@ -85,6 +86,7 @@ export function addJob(program: Command): void {
     .description("Jobs: tasks with dependencies, submitted together.");
   addReading(job);
   addChanging(job);
+  addDeadLetters(job);
 }
 
 function addReading(job: Command): void {

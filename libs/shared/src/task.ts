@@ -482,7 +482,7 @@ export const Event = Type.Object(
     atMs: Type.Integer(),
     kind: Type.String({
       description:
-        "task.state, task.cancel_requested, task.evict_requested, node.state, node.changed, job.state or job.removed.",
+        "task.state, task.cancel_requested, task.evict_requested, task.removed, node.state, node.changed, job.state or job.removed.",
     }),
     taskId: Type.Optional(Type.String()),
     jobId: Type.Optional(Type.String()),

@@ -34,6 +34,18 @@ export const jobsGrpc: Cases = {
     expect(await jobs(world, "SubmitJob", request)).toMatchObject({ id });
     await reaches(world, id as string, "SUCCEEDED");
   },
+  "JobService/ListDeadLetters": async ({ world }) => {
+    const id = await world.submit({ mock: { exitCode: 4 } });
+    await world.reaches(id, "failed");
+    const { tasks } = await jobs(world, "ListDeadLetters", { pageSize: 1 });
+    expect(tasks).toMatchObject([{ id, exitCode: 4 }]);
+  },
+  "JobService/ReplayDeadLetters": async ({ world }) => {
+    const id = await world.submit({ name: "letter", mock: { exitCode: 4 } });
+    await world.reaches(id, "failed");
+    const { jobs: again } = await jobs(world, "ReplayDeadLetters", { taskIds: [id] });
+    expect(again).toMatchObject([{ name: "letter", total: 1 }]);
+  },
   "JobService/GetJob": async ({ world }) => {
     const id = await submit(world, { bad: { task: { mock: { exitCode: 1 } } } });
     expect(await reaches(world, id, "FAILED")).toMatchObject({ counts: { failed: 1 } });

@@ -32,6 +32,21 @@ export const jobsRest: Cases = {
     const ended = await reaches(world, job["id"] as string, "succeeded");
     expect(ended).toMatchObject({ counts: { succeeded: 3 } });
   },
+  "GET /v1/dead-letters": async ({ world }) => {
+    const id = await world.submit({ mock: { exitCode: 3 } });
+    await world.reaches(id, "failed");
+    const { tasks } = await world.ok("sms", "GET /v1/dead-letters", { query: { pageSize: "1" } });
+    expect(tasks).toMatchObject([{ id, state: "failed", exitCode: 3 }]);
+  },
+  "POST /v1/dead-letters:replay": async ({ world }) => {
+    const id = await world.submit({ name: "letter", mock: { exitCode: 3 } });
+    await world.reaches(id, "failed");
+    const body = { taskIds: [id] };
+    const { jobs } = await world.ok("sms", "POST /v1/dead-letters:replay", { body }, 201);
+    expect(jobs).toMatchObject([{ name: "letter", total: 1 }]);
+    const { tasks } = await world.ok("sms", "GET /v1/dead-letters");
+    expect((tasks as Json[]).map((task) => task["id"])).not.toContain(id);
+  },
   "GET /v1/jobs": async ({ world }) => {
     const id = await submit(world, { only: { task: { mock: {} } } });
     await reaches(world, id, "succeeded");

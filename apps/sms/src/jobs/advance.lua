@@ -45,6 +45,7 @@ if have[2] or not have[1] then
   for _, id in ipairs(redis.call('LPOP', list, limit) or {}) do
     local task = redis.call('HMGET', task_key(id), 's', 'r')
     redis.call('ZREM', TASKS, id)
+    redis.call('ZREM', DEAD_LETTERS, id)
     if task[1] then
       redis.call('ZREM', tasks_in_key(task[1]), id)
       tally(task[2], task[1], -1)

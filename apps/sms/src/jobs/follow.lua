@@ -74,9 +74,15 @@ local function group_loses(job, group)
 end
 
 -- A task went from one state to another. `place` is its p, `blocked` its b; a single
--- task has neither and nothing follows.
+-- task has neither, and all that follows is that it is removed some day.
 local function job_follows(task, job, place, blocked, from, to)
-  if not place then return end
+  if to == 'failed' or to == 'timed_out' then redis.call('ZADD', DEAD_LETTERS, 0, task) end
+  if not place then
+    if not is_terminal(to) then return end
+    local retention = redis.call('HGET', task_key(task), 'rt') or DEFAULT_RETENTION_MS
+    redis.call('ZADD', TASKS_EXPIRING, tonumber(NOW) + tonumber(retention), task)
+    return
+  end
   local key, group = job_key(job), string.match(place, '^%d+')
   redis.call('HINCRBY', key, from, -1)
   redis.call('HINCRBY', key, to, 1)

@@ -54,6 +54,17 @@ export function jobService(handlers: Handlers, { jobs, events }: JobGrpcDeps): G
     rerunJob: handlers.unary(async (request) =>
       jobToProto(await jobs.rerun(idOf(request), request.failedOnly)),
     ),
+    listDeadLetters: handlers.unary(async ({ pageSize, pageToken }) => {
+      const { tasks, nextPageToken } = await jobs.listDeadLetters(
+        pageSizeOf(pageSize),
+        pageToken === "" ? undefined : pageToken,
+      );
+      return { tasks: tasks.map(taskToProto), nextPageToken: nextPageToken ?? "" };
+    }),
+    replayDeadLetters: handlers.unary(async ({ taskIds }) => {
+      const ids = taskIds.map((id, index) => parseId("task", id, `taskIds.${index}`));
+      return { jobs: (await jobs.replayDeadLetters(ids)).map(jobToProto) };
+    }),
     watchJob: handlers.serverStream(async function* (request, { signal }) {
       const id = idOf(request);
       await jobs.get(id);

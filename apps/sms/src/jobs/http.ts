@@ -4,7 +4,7 @@ import { Job, JobSpec, JobStateSchema } from "@spear/shared/job.ts";
 import { Task, TaskSpec, TaskStateSchema } from "@spear/shared/task.ts";
 import { Elysia, t } from "elysia";
 import { labelsOf } from "../tasks/http.ts";
-import type { Jobs } from "./jobs.ts";
+import { type Jobs, maxReplayed } from "./jobs.ts";
 
 export interface JobHttpDeps {
   jobs: Jobs;
@@ -162,6 +162,39 @@ export function jobRoutes({ jobs }: JobHttpDeps) {
         detail: {
           operationId: "rerunJob",
           summary: "Submit an ended job again, whole or only what did not succeed.",
+          tags,
+        },
+      },
+    )
+    .get(
+      "/v1/dead-letters",
+      ({ query }) => jobs.listDeadLetters(query.pageSize ?? 100, query.pageToken),
+      {
+        query: t.Object(paging, closed),
+        response: t.Object({ tasks: t.Array(t.Ref(Task)), nextPageToken: t.Optional(t.String()) }),
+        detail: {
+          operationId: "listDeadLetters",
+          summary: "Tasks that failed for good and were not run again, newest first.",
+          tags,
+        },
+      },
+    )
+    .post(
+      "/v1/dead-letters:replay",
+      async ({ body, set }) => {
+        const ids = body.taskIds.map((id, index) => parseId("task", id, `taskIds.${index}`));
+        set.status = 201;
+        return { jobs: await jobs.replayDeadLetters(ids) };
+      },
+      {
+        body: t.Object(
+          { taskIds: t.Array(t.String(), { minItems: 1, maxItems: maxReplayed }) },
+          closed,
+        ),
+        response: { 201: t.Object({ jobs: t.Array(t.Ref(Job)) }) },
+        detail: {
+          operationId: "replayDeadLetters",
+          summary: "Run such tasks again, those of a job with all of it that did not succeed.",
           tags,
         },
       },

@@ -51,6 +51,8 @@ export interface JobRequest {
 
 const scanPage = 500;
 const scanLimit = 10_000;
+/** Dead letters in one replay. */
+export const maxReplayed = 1_000;
 
 const taskOf = (id: JobId) => `task_${id.slice("job_".length)}` as TaskId;
 
@@ -231,29 +233,88 @@ export class Jobs {
    * Submits an ended job again: whole, or only the tasks that did not succeed.
    * Throws `job_not_found`, or `conflict` if it has not ended or nothing is left to do.
    */
-  async rerun(id: JobId, failedOnly: boolean): Promise<Job> {
+  async rerun(id: JobId, failedOnly: boolean, idempotencyKey?: string): Promise<Job> {
     const job = await this.#read(() => this.#records.get(id));
     const spec = await this.#read(() => this.#records.spec(id));
-    if (job === undefined || spec === undefined) return this.#rerunSingle(id, failedOnly);
+    if (job === undefined || spec === undefined)
+      return this.#rerunSingle(id, failedOnly, idempotencyKey);
     if (!isEnded(job.state)) throw conflict(id, `is ${job.state}`);
     if (!failedOnly) return this.#accept(spec, { rerunOf: id });
     const left = await this.#unfinished(id);
     if (left.size === 0) throw conflict(id, "succeeded whole: nothing is left to do");
     return this.#accept(spec, {
       rerunOf: id,
+      idempotencyKey,
       // A system task is known by its node, which may have another number by now.
       wanted: (group, index, node) => left.has(`${group} ${node ?? index}`),
     });
   }
 
-  async #rerunSingle(id: JobId, failedOnly: boolean): Promise<Job> {
+  async #rerunSingle(
+    id: JobId,
+    failedOnly: boolean,
+    idempotencyKey: string | undefined,
+  ): Promise<Job> {
     const task = await this.#single(id);
     const spec = await this.#read(() => this.#taskRecords.spec(task.id as TaskId));
     const { state } = jobOfTask(task);
     if (!isEnded(state)) throw conflict(id, `is ${state}`);
     if (failedOnly && state === "succeeded") throw conflict(id, "succeeded: nothing is left to do");
-    const again = await this.#tasks.submit(spec, undefined);
+    const again = await this.#tasks.submit(spec, idempotencyKey);
     return this.get(jobOfOne(again.id as TaskId));
+  }
+
+  /** Tasks that failed for good and were not run again, newest first. The token is the last id. */
+  async listDeadLetters(
+    pageSize: number,
+    pageToken: string | undefined,
+  ): Promise<{ tasks: Task[]; nextPageToken?: string }> {
+    if (pageToken !== undefined && !isId("task", pageToken)) throw badToken();
+    const ids = await this.#read(() => this.#records.deadLetters(pageToken, pageSize));
+    const records = await this.#read(() => this.#taskRecords.getMany(ids));
+    const last = ids.length < pageSize ? undefined : ids.at(-1);
+    return {
+      tasks: records.map(({ task }) => task),
+      ...(last === undefined ? {} : { nextPageToken: last }),
+    };
+  }
+
+  /**
+   * Runs tasks that failed for good again: a single one as it is, one of a job with all of
+   * the job that did not succeed. What is replayed is no dead letter any more; a replay
+   * that is asked for again after a crash is the same one. Throws `task_not_found`, or
+   * `conflict` for one that has not failed or whose job has not ended.
+   */
+  async replayDeadLetters(ids: readonly TaskId[]): Promise<Job[]> {
+    if (ids.length === 0 || ids.length > maxReplayed) {
+      throw new Fault("invalid_argument", `taskIds: give 1 to ${maxReplayed}, not ${ids.length}`, {
+        field: "taskIds",
+      });
+    }
+    const failed = new Map<JobId, TaskId[]>();
+    for (const id of ids) {
+      const { state, jobId } = await this.#tasks.get(id);
+      if (state !== "failed" && state !== "timed_out") {
+        throw new Fault("conflict", `task ${id} is ${state}`, { field: "taskIds" });
+      }
+      failed.set(jobId as JobId, [...(failed.get(jobId as JobId) ?? []), id]);
+    }
+    const jobs: Job[] = [];
+    for (const [jobId, letters] of failed) {
+      jobs.push(await this.rerun(jobId, true, `replay-${jobId}`));
+      await this.#forgetLetters(jobId, letters);
+    }
+    return jobs;
+  }
+
+  /** All of a job's letters: its whole failed part runs again. */
+  async #forgetLetters(jobId: JobId, letters: readonly TaskId[]): Promise<void> {
+    await this.#read(() => this.#records.forgetDeadLetters(letters));
+    for (let from = 0; ; from += scanPage) {
+      const ids = await this.#read(() => this.#records.taskIds(jobId, from, scanPage));
+      await this.#read(() => this.#records.forgetDeadLetters(ids));
+      if (ids.length < scanPage) return;
+    }
   }
 
   /** Group and index, or node, of a job's tasks that did not succeed. */

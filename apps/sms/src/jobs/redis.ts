@@ -206,6 +206,24 @@ export class JobRecords {
     return this.#redis.lrange(this.#keys.jobTasks(id), from, from + limit - 1) as Promise<TaskId[]>;
   }
 
+  /** Tasks that failed for good below `before` (exclusive), newest first. */
+  deadLetters(before: string | undefined, limit: number): Promise<TaskId[]> {
+    const max = before === undefined ? "+" : `(${before}`;
+    return this.#redis.zrevrangebylex(
+      this.#keys.deadLetters,
+      max,
+      "-",
+      "LIMIT",
+      0,
+      limit,
+    ) as Promise<TaskId[]>;
+  }
+
+  /** These are run again, or need not be. */
+  async forgetDeadLetters(ids: readonly TaskId[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.zrem(this.#keys.deadLetters, ...ids);
+  }
+
   /** Group and index of tasks, in the order of `ids`. */
   async places(ids: readonly TaskId[]): Promise<{ group: number; index: number }[]> {
     const texts = await Promise.all(ids.map((id) => this.#redis.hget(this.#keys.task(id), "p")));

@@ -42,6 +42,7 @@ export class Reconciler {
     await this.#nodes.moveLeftBehind();
     await this.#redeliver(signal);
     await this.#resumeCommits(signal);
+    await this.#tasks.removeExpired(this.#clock.nowMs(), page);
   }
 
   /** Adds the queue entry of every attempt that has waited long; what is there already stays one. */

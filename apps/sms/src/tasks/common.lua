@@ -11,6 +11,7 @@
 --   nf faults of nodes       nn name       g heeds its job: "" not, "s" spread, "a" alone
 --   cs session of its node in which it was claimed, see AttemptClaim
 --   xu exclusive: not to be started before this, by the clock of Redis
+--   rt how long a single task is kept after its end, in ms, if that is not the default
 --   pu until when room is made for it by preemption
 --   ev why its room was asked back while it ran, as JSON (evicting.lua)
 --   lN where the output of attempt N is: see seals.ts

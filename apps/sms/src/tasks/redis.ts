@@ -5,6 +5,7 @@
 import { type Answer, BatchedCalls } from "@spear/shared/batch.ts";
 import { type JobId, jobOfOne, type NodeId, type TaskId } from "@spear/shared/ids.ts";
 import { type Keys, keysLua } from "@spear/shared/redis/keys.ts";
+import { defaultRetentionMs } from "@spear/shared/job.ts";
 import { exclusiveStopMs } from "@spear/shared/lease.ts";
 import { Script } from "@spear/shared/redis/script.ts";
 import { transitionsLua, type TaskState } from "@spear/shared/state.ts";
@@ -23,6 +24,7 @@ import commonLua from "./common.lua" with { type: "text" };
 import evictLua from "./evict.lua" with { type: "text" };
 import evictingLua from "./evicting.lua" with { type: "text" };
 import preemptLua from "./preempt.lua" with { type: "text" };
+import removeLua from "./remove.lua" with { type: "text" };
 import promoteLua from "./promote.lua" with { type: "text" };
 import {
   type Adoption,
@@ -59,7 +61,8 @@ import transitionLua from "./transition.lua" with { type: "text" };
 /** Put before every script of SMS: keys, state machine, events, reservations, what follows for jobs. */
 const preamble = [
   `${keysLua}${transitionsLua}local NOW, KEEP = ARGV[1], ARGV[2]
-local EXCLUSIVE_STOP_MS = ${exclusiveStopMs}`,
+local EXCLUSIVE_STOP_MS = ${exclusiveStopMs}
+local DEFAULT_RETENTION_MS = ${defaultRetentionMs}`,
   commonLua,
   followLua,
   cancellingLua,
@@ -100,6 +103,7 @@ const commit = smsScript<[string]>("commit", 2, commitLua);
 const cancel = smsScript<[string, string, number]>("cancel", 2, cancelLua);
 const evict = smsScript<[string, number]>("evict", 1, evictingLua, evictLua);
 const preempt = smsScript<[string]>("preempt", 1, evictingLua, preemptLua);
+const remove = smsScript<number>("task_remove", 1, removeLua);
 const promote = smsScript<number>("promote", 1, promoteLua);
 
 /** The time of calls that are carried out together. */
@@ -357,6 +361,11 @@ export class TaskRecords implements RecordStore {
   /** Moves delayed tasks whose time has come; the number moved, at most `limit`. */
   promote(nowMs: number, limit: number): Promise<number> {
     return promote.run(this.#redis, [this.#keys.seq], [nowMs, this.#eventsKept, limit]);
+  }
+
+  /** Removes single tasks whose retention has passed; the number removed, at most `limit`. */
+  removeExpired(nowMs: number, limit: number): Promise<number> {
+    return remove.run(this.#redis, [this.#keys.seq], [nowMs, this.#eventsKept, limit]);
   }
 
   /** When the next delayed task is due; undefined if none is. */

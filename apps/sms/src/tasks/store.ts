@@ -95,6 +95,8 @@ export interface RecordStore {
   preempt(preemption: Preemption, nowMs: number): Promise<PreemptCode>;
   /** Moves delayed tasks whose time has come; the number moved, at most `limit`. */
   promote(nowMs: number, limit: number): Promise<number>;
+  /** Removes single tasks whose retention has passed; the number removed, at most `limit`. */
+  removeExpired(nowMs: number, limit: number): Promise<number>;
   /** When the next delayed task is due; undefined if none is. */
   nextDueMs(): Promise<number | undefined>;
   get(id: TaskId): Promise<TaskRecord | undefined>;

@@ -28,6 +28,8 @@ test("Lua spells the same keys", async () => {
     DELAYED: keys.delayed,
     TASK_COUNTS: keys.taskCounts,
     PENDING_CLASSES: keys.pendingClasses,
+    TASKS_EXPIRING: keys.tasksExpiring,
+    DEAD_LETTERS: keys.deadLetters,
     NODES: keys.nodes,
     LEASES: keys.leases,
     "task_key('x')": keys.task("x"),

@@ -74,6 +74,15 @@ export class Keys {
     return this.#key("delayed");
   }
 
+  /** Sorted set: single tasks that have ended, by when they are removed. */
+  get tasksExpiring(): string {
+    return this.#key("tasks-expiring");
+  }
+  /** Sorted set (lexical) of tasks that failed for good and were not run again. */
+  get deadLetters(): string {
+    return this.#key("dead-letters");
+  }
+
   /** Hash: node → how many of the job's tasks that heed each other hold room on it. */
   jobNodes(id: JobId | string): string {
     return this.#key("job-nodes", id);
@@ -190,6 +199,7 @@ export const keysLua = `local TAG = string.sub(KEYS[1], 1, -4)
 local SEQ, EVENTS, TASKS = KEYS[1], TAG .. 'events', TAG .. 'tasks'
 local DELAYED, PENDING_CLASSES = TAG .. 'delayed', TAG .. 'pending-classes'
 local TASK_COUNTS = TAG .. 'task-counts'
+local TASKS_EXPIRING, DEAD_LETTERS = TAG .. 'tasks-expiring', TAG .. 'dead-letters'
 local NODES, LEASES = TAG .. 'nodes', TAG .. 'leases'
 local JOBS, JOBS_DUE = TAG .. 'jobs', TAG .. 'jobs-due'
 local function job_key(id) return TAG .. 'job:' .. id end
