@@ -151,6 +151,7 @@ export class MemoryTasks implements RecordStore {
       a: attempt,
       n: nodeId,
       ...(heedOf(spec) === "" ? {} : { g: heedOf(spec) }),
+      ...(spec.retentionMs === undefined ? {} : { rt: spec.retentionMs }),
       ...adoption.set,
       ...end?.set,
     });
@@ -172,7 +173,7 @@ export class MemoryTasks implements RecordStore {
     } else if (to !== "running") record.set("fa", String(nowMs));
     state.tasks.set(id, record);
     state.allTasks.add(id, 0);
-    state.tasksIn[to].add(id, 0);
+    state.reindex(taken, "running", to, nowMs);
     return "ok";
   }
 

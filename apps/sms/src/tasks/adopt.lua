@@ -52,6 +52,8 @@ elseif to ~= 'running' then
   put('fa', NOW)
 end
 if heeds ~= '' then put('g', heeds) end
+local retention = retention_in(ARGV[5])
+if retention then put('rt', retention) end
 put('q', seq)
 for at = 24, #ARGV do set[#set + 1] = ARGV[at] end
 redis.call('HSET', KEYS[2], unpack(set))

@@ -54,6 +54,13 @@ local function trouble(caught)
   return type(caught) == 'table' and caught.err or tostring(caught)
 end
 
+-- How long a spec says that its task is kept, in ms; nil if it does not. Few do, so that
+-- the others are not read.
+local function retention_in(spec)
+  if not string.find(spec, '"retentionMs":', 1, true) then return nil end
+  return cjson.decode(spec).retentionMs
+end
+
 -- "gpu=1 fpga=2" → {gpu=1, fpga=2}
 local function extras_of(text)
   local extras = {}

@@ -51,9 +51,8 @@ local function submit(at)
   put('n', node)
   put('q', seq)
   if heeds ~= '' then put('g', heeds) end
-  if string.find(ARGV[at + 2], '"retentionMs":', 1, true) then
-    put('rt', cjson.decode(ARGV[at + 2]).retentionMs)
-  end
+  local retention = retention_in(ARGV[at + 2])
+  if retention then put('rt', retention) end
   if not_before > 0 then put('nb', ARGV[at + 10]) end
   redis.call('HSET', task_key(id), unpack(set))
   move(id, ARGV[at + 4], false, state)
