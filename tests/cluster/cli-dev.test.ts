@@ -46,9 +46,14 @@ test("a cluster keeps its state, mends itself and ends without a trace", async (
   await mkdir(dataDir);
   let kept: string;
   let socket: string;
+  const keyOf = (dev: Dev) =>
+    /AWS_ACCESS_KEY_ID=SPEAR\w+ AWS_SECRET_ACCESS_KEY=\S+/.exec(dev.said());
+  let key: string | undefined;
   {
     await using dev = await startDev(["--nodes", "2"], dataDir);
     socket = await redisSocket(dataDir);
+    key = keyOf(dev)?.[0];
+    expect(key).toBeDefined();
     kept = (await dev.spear(["run", "-d", "--name", "kept", "--", "true"])).stdout.trim();
     await dev.spear(["task", "logs", "-f", kept]);
 
@@ -85,6 +90,7 @@ test("a cluster keeps its state, mends itself and ends without a trace", async (
   }
   {
     await using dev = await startDev(["--nodes", "2"], dataDir);
+    expect(keyOf(dev)?.[0]).toBe(key);
     const { stdout } = await dev.spear(["task", "get", kept, "-o", "json"]);
     expect((JSON.parse(stdout) as Task).state).toBe("succeeded");
     socket = await redisSocket(dataDir);

@@ -1,4 +1,4 @@
-/** `spear object` and `spear bucket` against a cluster of one node. */
+/** `spear object`, `spear bucket` and `spear access-key` against a cluster of one node. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
@@ -173,4 +173,24 @@ test("a terminal gets a progress bar", async () => {
   const terminal = inTerminal(dev.env, "object", "put", file, "shown/a");
   expect(await terminal.exited).toBe(0);
   expect(terminal.shown()).toContain("[########################] 100%  1 MiB of 1 MiB");
+});
+
+test("access keys are made, listed without their secrets, and removed", async () => {
+  const options = ["--bucket", "photos", "--bucket", "film", "--prefix", "2026/", "--read-only"];
+  const made = await dev.spear(["access-key", "create", ...options, "--ttl", "1d"]);
+  const [, id = "", secret = ""] =
+    /^export AWS_ACCESS_KEY_ID=(\w+) AWS_SECRET_ACCESS_KEY=(\S+)\n$/.exec(made.stdout) ?? [];
+  expect(secret).toHaveLength(40);
+  const { stdout } = await dev.spear(["access-key", "ls"]);
+  const line = stdout.split("\n").find((one) => one.startsWith(id));
+  expect(line).toContain("photos/2026/: read,list; film/2026/: read,list  ");
+  expect(stdout).not.toContain(secret);
+  const drop = ["access-key", "create", "--allow", "write,delete", "--description", "drop"];
+  expect(await json(...drop)).toMatchObject({
+    description: "drop",
+    grants: [{ bucket: "*", actions: ["write", "delete"] }],
+  });
+  expect((await dev.spear(["access-key", "rm", id])).stdout).toBe(`removed ${id}\n`);
+  expect((await dev.spear(["access-key", "rm", id])).code).toBe(1);
+  expect((await dev.spear(["access-key", "create", "--allow", "destroy"])).code).toBe(2);
 });

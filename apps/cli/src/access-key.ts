@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
 import type { Column } from "./output.ts";
 import { sessionOf } from "./session.ts";
-import { collect, formatDuration, parseBucket, parseDurationMs } from "./values.ts";
+import { collect, parseBucket, parseDurationMs } from "./values.ts";
 
 const actions = ["read", "write", "list", "delete"] as const;
 type Action = (typeof actions)[number];
@@ -31,17 +31,13 @@ function grantText({ bucket, prefix, actions: allowed }: Grant): string {
   return `${bucket}${prefix === undefined ? "" : `/${prefix}`}: ${all ? "all" : allowed.join(",")}`;
 }
 
-function endText({ expiresAtMs }: AccessKey): string {
-  if (expiresAtMs === undefined) return "never";
-  const leftMs = expiresAtMs - Date.now();
-  return leftMs > 0 ? `in ${formatDuration(leftMs)}` : "over";
-}
+const timeText = (ms: number) => new Date(ms).toISOString();
 
 const columns: readonly Column<AccessKey>[] = [
   ["ACCESS KEY", (key) => key.id],
   ["ALLOWS", (key) => key.grants.map(grantText).join("; ")],
-  ["ENDS", endText],
-  ["MADE", (key) => new Date(key.createdAtMs).toISOString()],
+  ["MADE", (key) => timeText(key.createdAtMs)],
+  ["ENDS", (key) => (key.expiresAtMs === undefined ? "never" : timeText(key.expiresAtMs))],
   ["DESCRIPTION", (key) => key.description],
 ];
 
