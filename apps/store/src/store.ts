@@ -136,6 +136,7 @@ export async function start(config: StoreConfig, deps: StoreDeps): Promise<Runni
     accessKeys,
     clock,
     log,
+    metrics,
     domain: config.s3Domain,
     corsOrigins: config.s3CorsOrigins,
   });

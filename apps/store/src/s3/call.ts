@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "@spear/shared/clock.ts";
 import type { Log } from "@spear/shared/log.ts";
+import type { Metrics } from "@spear/shared/metrics.ts";
 import { allows, mayKnow } from "../access/grants.ts";
 import type { AccessKeys } from "../access/keys.ts";
 import type { Action, Grant } from "../access/schema.ts";
@@ -23,6 +24,7 @@ export interface S3Services {
   readonly accessKeys: AccessKeys;
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: Metrics;
   /** Domain below which a bucket may stand in the host's name; empty: none. */
   readonly domain: string;
   /** Origins whose scripts may call, or `*`. */

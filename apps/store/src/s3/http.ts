@@ -62,10 +62,11 @@ export function isS3({ method, path, query, headers }: RequestHead, domain: stri
 }
 
 export function s3Face(services: S3Services): Face {
+  const { log, metrics, corsOrigins } = services;
   const fail = (error: unknown, path: string, headers: Record<string, string>) => {
     const failure = S3Error.from(error);
     if (failure.code === "InternalError") {
-      services.log.error({ err: failure.cause ?? failure }, "internal error");
+      log.error({ err: failure.cause ?? failure }, "internal error");
     }
     const content = {
       Code: failure.code,
@@ -79,26 +80,39 @@ export function s3Face(services: S3Services): Face {
     streams: () => true,
     failure: (error) => fail(error, "", {}),
     handle: async (request) => {
-      const { path } = rawOf(request);
+      const began = performance.now();
       const headers = {
         "x-amz-request-id": randomBytes(8).toString("hex").toUpperCase(),
-        ...corsHeaders(request.headers, services.corsOrigins),
+        ...corsHeaders(request.headers, corsOrigins),
       };
+      // Nothing that a client makes up becomes a name of a metric.
+      let route = "refused";
+      let response: Response;
       try {
-        const response = await answer(request, services);
-        for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
-        return response;
+        const { name, answer } = await routed(request, services);
+        route = name;
+        response = await answer();
+        for (const [header, value] of Object.entries(headers)) response.headers.set(header, value);
       } catch (error) {
-        return fail(error, path, headers);
+        response = fail(error, rawOf(request).path, headers);
       }
+      const seconds = (performance.now() - began) / 1_000;
+      metrics.onRequest(request.method, `s3 ${route}`, response.status, seconds);
+      return response;
     },
   };
 }
 
-async function answer(request: Request, services: S3Services): Promise<Response> {
+/** What a request is, once it is known who asks and that they may. */
+async function routed(
+  request: Request,
+  services: S3Services,
+): Promise<{ name: string; answer: () => Promise<Response> }> {
   const { path, query, body, signal } = rawOf(request);
   const { headers, method } = request;
-  if (method === "OPTIONS") return preflight(headers, services.corsOrigins);
+  if (method === "OPTIONS") {
+    return { name: "preflight", answer: async () => preflight(headers, services.corsOrigins) };
+  }
   const head = { method, path, query, headers };
   const claim = readClaim(head);
   const key = await services.accessKeys.find(claim.accessKeyId);
@@ -118,5 +132,6 @@ async function answer(request: Request, services: S3Services): Promise<Response>
     signal,
   });
   if (call.bucket === "" && call.key !== "") throw accessDenied();
-  return handlerOf(call)(call, services);
+  const { name, run } = handlerOf(call);
+  return { name, answer: () => run(call, services) };
 }

@@ -166,13 +166,13 @@ function holds(call: S3Call, parameter: string): boolean {
   return call.query.get(name) === value;
 }
 
-/** What is to be done. Errors: `NotImplemented`, `AccessDenied`. */
-export function handlerOf(call: S3Call): Handler {
-  const { needs, run } = routeOf(call);
+/** What is to be done, and what it is called. Errors: `NotImplemented`, `AccessDenied`. */
+export function handlerOf(call: S3Call): { name: string; run: Handler } {
+  const { on, asks, needs, run } = routeOf(call);
   if (needs === "know") {
     if (!call.knows(call.bucket)) throw accessDenied();
   } else if (needs !== "each") {
     call.need(needs, call.bucket, needs === "list" ? (call.query.get("prefix") ?? "") : call.key);
   }
-  return run;
+  return { name: asks === undefined ? on : `${on}?${asks}`, run };
 }
