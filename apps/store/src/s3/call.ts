@@ -1,4 +1,5 @@
 /** A request of S3 as its handlers see it: what it names, who asks, what it carries. */
+import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { Clock } from "@spear/shared/clock.ts";
 import type { Log } from "@spear/shared/log.ts";
@@ -115,10 +116,9 @@ export class S3Call {
       );
     }
     const bytes = Buffer.concat(pieces);
-    const text = bytes.toString();
-    // What is not UTF-8 would name another key than was meant.
-    if (text.includes("\u{fffd}")) throw malformedXml();
-    return parseXml(text, root);
+    // Decoded all the same, what is no UTF-8 would name another key than was meant.
+    if (!isUtf8(bytes)) throw malformedXml();
+    return parseXml(bytes.toString(), root);
   }
 }
 
