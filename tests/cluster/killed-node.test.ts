@@ -10,7 +10,7 @@ import type { Event, Task, TaskSpec } from "@spear/shared/task.ts";
 import { docker, sharedDocker } from "../docker.ts";
 import { Cluster, until } from "../programs.ts";
 
-const counts = { process: 21, docker: 8, wasm: 21 } as const;
+const counts = { process: 22, docker: 6, wasm: 22 } as const;
 const napMs = 1_000;
 const resources = { cpu: 0.1, memoryBytes: 64 * 1024 * 1024 };
 const ends = new Set(["succeeded", "failed", "timed_out", "cancelled"]);

@@ -20,9 +20,9 @@ static int copy(void) {
   }
 }
 
-static int flood(long bytes) {
+static int flood(long long bytes) {
   while (bytes > 0) {
-    long piece = bytes < (long)sizeof buffer ? bytes : (long)sizeof buffer;
+    long long piece = bytes < (long long)sizeof buffer ? bytes : (long long)sizeof buffer;
     fwrite(buffer, 1, piece, stdout);
     bytes -= piece;
   }
@@ -41,8 +41,8 @@ static int double_file(void) {
   return fclose(out);
 }
 
-static int allocate(long bytes) {
-  for (long held = 0; held < bytes; held += sizeof buffer) {
+static int allocate(long long bytes) {
+  for (long long held = 0; held < bytes; held += sizeof buffer) {
     // Volatile, or the compiler sees that nobody needs it.
     volatile char *piece = malloc(sizeof buffer);
     if (piece == NULL) abort();
@@ -65,7 +65,7 @@ static int escape(int count, char **paths) {
 
 int main(int argc, char **argv) {
   const char *does = argc > 1 ? argv[1] : "";
-  long number = argc > 2 ? atol(argv[2]) : 0;
+  long long number = argc > 2 ? atoll(argv[2]) : 0;
   if (strcmp(does, "exit") == 0) return number;
   if (strcmp(does, "copy") == 0) return copy();
   if (strcmp(does, "flood") == 0) return flood(number);

@@ -3,6 +3,7 @@ import { cp, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentFailure } from "../../agent.ts";
 import { guest, makeSuite, writeComponent, writeComponentText } from "../guests/build.ts";
+import { Preview2 } from "../preview2/host.ts";
 import { runSuite } from "../suite.ts";
 import { Bench, body, type Attempt } from "../testing.ts";
 
@@ -96,6 +97,23 @@ describe("through jco", () => {
     const running = await bench.start({ module, wasm: { engine: "jco" } });
     await running.stop(5000);
     expect(await running.exit).toMatchObject({ signal: "SIGTERM" });
+  });
+
+  test("a component gets no connection by any interface of the network", () => {
+    using host = new Preview2({ args: [], env: {}, stdin: new Uint8Array(), preopens: [] });
+    const call = (name: string, member: string) => {
+      const found = host.find(name)?.[member] as (...values: unknown[]) => unknown;
+      try {
+        return found("ipv4");
+      } catch (error) {
+        return (error as { payload?: unknown }).payload ?? "refused";
+      }
+    };
+    expect(call("wasi:sockets/tcp-create-socket", "createTcpSocket")).toBe("access-denied");
+    expect(call("wasi:sockets/udp-create-socket", "createUdpSocket")).toBe("access-denied");
+    expect(call("wasi:sockets/ip-name-lookup", "resolveAddresses")).toBe("access-denied");
+    expect(call("wasi:sockets/tcp", "TcpSocket")).toBe("refused");
+    expect(call("wasi:http/outgoing-handler", "handle")).toBe("refused");
   });
 
   const bad: [name: string, text: string, code: string, message: RegExp][] = [
