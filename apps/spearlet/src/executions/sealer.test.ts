@@ -117,7 +117,7 @@ test("sealed output reads as the live one did, byte for byte, in every way", asy
       expect(await Promise.all(queries.map((query) => sealed(streams, query)))).toEqual(before);
       expect(await sealed(await findSealed(client, log.id, signal))).toEqual(before[0] as string[]);
     }),
-    { numRuns: 15 },
+    { numRuns: 6 },
   );
 });
 
