@@ -8,8 +8,13 @@ export const repository = resolve(import.meta.dir, "../..");
 const main = join(repository, "apps/cli/src/main.ts");
 const pollMs = 25;
 
-/** The command line that runs the CLI with these arguments. */
+/**
+ * The command line that runs the CLI with these arguments: from source, or the
+ * executable that `SPEAR_TEST_EXECUTABLE` names.
+ */
 export function spearCommand(...args: string[]): string[] {
+  const executable = process.env["SPEAR_TEST_EXECUTABLE"];
+  if (executable !== undefined) return [executable, ...args];
   return [process.execPath, "--no-env-file", main, ...args];
 }
 

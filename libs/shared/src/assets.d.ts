@@ -12,8 +12,8 @@ declare module "*.binpb" {
   export default path;
 }
 declare module "*.conf" {
-  const path: string;
-  export default path;
+  const text: string;
+  export default text;
 }
 declare module "*.sh" {
   const text: string;

@@ -49,8 +49,9 @@ export interface Cluster extends AsyncDisposable {
   kill(): void;
 }
 
-/** The command that runs one of our own subcommands. */
+/** The command that runs one of our own subcommands; an executable is one by itself. */
 function ownCommand(): string[] {
+  if (Bun.main.startsWith("/$bunfs/")) return [process.execPath];
   return [process.execPath, ...process.execArgv, Bun.main];
 }
 

@@ -6,11 +6,11 @@
 import { systemClock } from "@spear/shared/clock.ts";
 import { Fault } from "@spear/shared/fault.ts";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { Child } from "./child.ts";
-import configuration from "../../../../infra/redis.conf" with { type: "file" };
+import configuration from "../../../../infra/redis.conf" with { type: "text" };
 
 /** `sun_path` holds 107 bytes and a NUL. */
 const maxSocketBytes = 107;
@@ -91,6 +91,9 @@ export async function startRedis(
   const dir = join(options.dataDir, "redis");
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await outlive(dir, signal);
+  // redis-server can't read what is inside our executable.
+  const configFile = join(dir, "redis.conf");
+  await writeFile(configFile, configuration);
   const { socket, temporary } = socketIn(dir);
   let guard: { kill(): void } | undefined;
   const flags = {
@@ -105,7 +108,7 @@ export async function startRedis(
     name: "redis",
     command: () => [
       program,
-      configuration,
+      configFile,
       ...Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]),
     ],
     env: process.env,
