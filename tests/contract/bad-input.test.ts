@@ -3,7 +3,7 @@
  * the same over REST and gRPC, and nothing is stored.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { Fault, type FaultCode } from "@spear/shared/fault.ts";
+import { Fault, type FaultCode, type Problem } from "@spear/shared/fault.ts";
 import { Redis } from "ioredis";
 import { World, type Json } from "./world.ts";
 
@@ -157,6 +157,34 @@ describe("submitting a task", () => {
       code: "invalid_argument",
       field: "specs.1.priority",
     });
+  });
+
+  /** The fields of all that a refusal names. */
+  const fields = ({ errors = [] }: Pick<Problem, "errors">) => errors.map(({ field }) => field);
+
+  test("with several bad ones among many each is named, over both transports", async () => {
+    const shapes = [{ mock }, { mock, priority: -1 }, { mock, nope: 1 }, { mock, timeoutMs: -1 }];
+    const body = { specs: shapes };
+    expect(fields(await world.problem("sms", "POST /v1/tasks:batch", { body }))).toEqual(
+      expect.arrayContaining(["specs.1.priority", "specs.2.nope", "specs.3.timeoutMs"]),
+    );
+    const specs = [
+      { mock, priority: -1 },
+      { mock },
+      { mock, process },
+      { mock, constraints: ["x"] },
+    ];
+    const named = ["specs.0.priority", "specs.2.mock", "specs.3.constraints.0"];
+    const error: unknown = await world
+      .unary("sms", "TaskService/SubmitTasks", { specs })
+      .catch((thrown: unknown) => thrown);
+    expect(fields(error as Fault)).toEqual(named);
+    const valid = { body: { specs: specs.slice(1) } };
+    const { errors } = await world.problem("sms", "POST /v1/tasks:batch", valid);
+    expect(errors).toEqual([
+      { field: "specs.1.mock", message: "process and mock are both given" },
+      { field: "specs.2.constraints.0", message: '"x" is not a condition' },
+    ]);
   });
 
   test("with a body that is no JSON", async () => {

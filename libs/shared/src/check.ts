@@ -4,7 +4,7 @@
  */
 import type { Static, TSchema } from "@sinclair/typebox";
 import { TypeCompiler, type TypeCheck, type ValueError } from "@sinclair/typebox/compiler";
-import { Fault } from "./fault.ts";
+import { Fault, type FieldError, maxFieldErrors } from "./fault.ts";
 
 const compiled = new WeakMap<TSchema, TypeCheck<TSchema>>();
 
@@ -58,15 +58,37 @@ function saying(error: ValueError | undefined): string {
   return message === "unexpected property" ? "unknown field" : message;
 }
 
+/** Errors looked at for all that is wrong with a value. */
+const maxLooked = 10_000;
+
+/** What is wrong, place by place: of a place and one within it only the inner. */
+function everywhere(errors: Iterable<ValueError>, root: string): FieldError[] {
+  const first = new Map<string, ValueError>();
+  let looked = 0;
+  for (const error of errors) {
+    if (++looked > maxLooked) break;
+    if (!first.has(error.path)) first.set(error.path, error);
+  }
+  const outer = new Set<string>();
+  for (const path of first.keys()) {
+    for (let at = path.lastIndexOf("/"); at > 0; at = path.lastIndexOf("/", at - 1))
+      outer.add(path.slice(0, at));
+  }
+  return [...first]
+    .filter(([path]) => !outer.has(path))
+    .slice(0, maxFieldErrors)
+    .map(([path, error]) => ({ field: fieldOf(root, path), message: saying(error) }));
+}
+
 /** `invalid_argument` for what is wrong with `value`. */
 export function faultOf(schema: TSchema, value: unknown, root: string): Fault {
   const error = telling(checker(schema).Errors(value));
   const field = fieldOf(root, error?.path ?? "");
-  return new Fault(
-    "invalid_argument",
-    `${field === "" ? "value" : field}: ${saying(error)}`,
-    field === "" ? {} : { field },
-  );
+  const errors = everywhere(checker(schema).Errors(value), root);
+  return new Fault("invalid_argument", `${field === "" ? "value" : field}: ${saying(error)}`, {
+    ...(field === "" ? {} : { field }),
+    ...(errors.length > 1 ? { errors } : {}),
+  });
 }
 
 /** `value` as the schema's type; else `invalid_argument`. */

@@ -56,11 +56,22 @@ export const faultTable = {
 
 export type FaultCode = keyof typeof faultTable;
 
+/** One of several things that are wrong with a request. */
+export interface FieldError {
+  field: string;
+  message: string;
+}
+
+/** Things that are wrong which one fault names at most. */
+export const maxFieldErrors = 100;
+
 export interface FaultDetail {
   /** Path of the field at fault, as `spec.resources.cpu`. */
   field?: string;
   /** What the caller can do. */
   help?: string;
+  /** All that is wrong, if that is more than `field`. */
+  errors?: readonly FieldError[];
   /** What lies beneath; logged, never sent. */
   cause?: unknown;
 }
@@ -75,12 +86,14 @@ export interface Problem {
   retryable: boolean;
   field?: string;
   help?: string;
+  errors?: readonly FieldError[];
 }
 
 export class Fault extends Error {
   readonly code: FaultCode;
   readonly field: string | undefined;
   readonly help: string | undefined;
+  readonly errors: readonly FieldError[];
 
   constructor(code: FaultCode, message: string, detail: FaultDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
@@ -88,6 +101,7 @@ export class Fault extends Error {
     this.code = code;
     this.field = detail.field;
     this.help = detail.help;
+    this.errors = detail.errors ?? [];
   }
 
   get row(): Row {
@@ -104,6 +118,7 @@ export class Fault extends Error {
       retryable: this.row.retryable,
       ...(this.field === undefined ? {} : { field: this.field }),
       ...(this.help === undefined ? {} : { help: this.help }),
+      ...(this.errors.length === 0 ? {} : { errors: this.errors }),
     };
   }
 
@@ -115,6 +130,7 @@ export class Fault extends Error {
       {
         ...(problem.field === undefined ? {} : { field: problem.field }),
         ...(problem.help === undefined ? {} : { help: problem.help }),
+        ...(problem.errors === undefined ? {} : { errors: problem.errors }),
       },
     );
   }

@@ -2,7 +2,7 @@
  * Tasks as clients see them: submit, read, list, cancel. One service under both
  * transports; a submit that was answered is in the record and not lost (T1).
  */
-import { Fault } from "@spear/shared/fault.ts";
+import { Fault, maxFieldErrors } from "@spear/shared/fault.ts";
 import type { Clock } from "@spear/shared/clock.ts";
 import { type IdSource, isId, jobOfOne, type TaskId } from "@spear/shared/ids.ts";
 import { redisFault } from "@spear/shared/redis/client.ts";
@@ -117,7 +117,7 @@ export class Tasks {
 
   /**
    * Accepts many: all are checked before any is stored. Answers with their ids, in order.
-   * Throws `invalid_argument` naming the first bad one.
+   * Throws `invalid_argument` naming every bad one, up to a hundred.
    */
   async submitMany(values: readonly unknown[]): Promise<TaskId[]> {
     if (values.length === 0 || values.length > maxBulk) {
@@ -125,13 +125,37 @@ export class Tasks {
         field: "specs",
       });
     }
-    const specs = values.map((value, index) => this.check(value, `specs.${index}`));
+    const specs = this.#checkAll(values);
     const ids: TaskId[] = [];
     for (let at = 0; at < specs.length; at += scanPage) {
       const batch = specs.slice(at, at + scanPage).map((spec) => this.#accept(spec, undefined));
       for (const { id } of await Promise.all(batch)) ids.push(id);
     }
     return ids;
+  }
+
+  /** All specs; or a fault with what is wrong with each. */
+  #checkAll(values: readonly unknown[]): TaskSpec[] {
+    const specs: TaskSpec[] = [];
+    const faults: Fault[] = [];
+    for (const [index, value] of values.entries()) {
+      try {
+        specs.push(this.check(value, `specs.${index}`));
+      } catch (error) {
+        faults.push(Fault.from(error));
+        if (faults.length === maxFieldErrors) break;
+      }
+    }
+    const [first] = faults;
+    if (first === undefined) return specs;
+    const errors = faults.flatMap(({ errors: inner, field = "", message }) =>
+      inner.length > 0 ? inner : [{ field, message: message.replace(/^specs\.\S*: /, "") }],
+    );
+    throw new Fault(first.code, first.message, {
+      ...(first.field === undefined ? {} : { field: first.field }),
+      ...(first.help === undefined ? {} : { help: first.help }),
+      ...(errors.length > 1 ? { errors: errors.slice(0, maxFieldErrors) } : {}),
+    });
   }
 
   /** Throws `task_not_found`. */

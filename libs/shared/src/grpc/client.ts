@@ -6,7 +6,7 @@ import type {
   ClientUnaryCall,
   ServiceError,
 } from "@grpc/grpc-js";
-import { Fault, isFaultCode, type FaultCode } from "../fault.ts";
+import { Fault, type FieldError, isFaultCode, type FaultCode } from "../fault.ts";
 
 const byStatus: Partial<Record<status, FaultCode>> = {
   [status.UNAVAILABLE]: "unavailable",
@@ -33,12 +33,16 @@ export function grpcFault(error: unknown): Fault {
   const named = text(metadata, "spear-code");
   const field = text(metadata, "spear-field");
   const help = text(metadata, "spear-help");
+  const errors = text(metadata, "spear-errors");
   return new Fault(
     isFaultCode(named) ? named : (byStatus[code] ?? "internal"),
     details ?? "the call failed",
     {
       ...(field === undefined ? {} : { field: decodeURIComponent(field) }),
       ...(help === undefined ? {} : { help: decodeURIComponent(help) }),
+      ...(errors === undefined
+        ? {}
+        : { errors: JSON.parse(decodeURIComponent(errors)) as FieldError[] }),
       cause: error,
     },
   );

@@ -65,6 +65,9 @@ function decoded<T>(message: T | Undecodable): T {
   return message;
 }
 
+/** Metadata is small: what else is wrong is said when these are mended. */
+const maxErrorsSent = 16;
+
 /** A thrown value as the status that travels: code in metadata, no internals. */
 export function statusOf(error: unknown, log: Log): Partial<StatusObject> & Error {
   const fault = Fault.from(error);
@@ -73,6 +76,10 @@ export function statusOf(error: unknown, log: Log): Partial<StatusObject> & Erro
   metadata.set("spear-code", fault.code);
   if (fault.field !== undefined) metadata.set("spear-field", encodeURIComponent(fault.field));
   if (fault.help !== undefined) metadata.set("spear-help", encodeURIComponent(fault.help));
+  if (fault.errors.length > 0) {
+    const some = JSON.stringify(fault.errors.slice(0, maxErrorsSent));
+    metadata.set("spear-errors", encodeURIComponent(some));
+  }
   return Object.assign(new Error(fault.message), {
     code: fault.row.grpc,
     details: fault.message,

@@ -55,6 +55,15 @@ const problemSchema = {
     retryable: { type: "boolean" },
     field: { type: "string", description: "Path of the field at fault." },
     help: { type: "string", description: "What the caller can do." },
+    errors: {
+      type: "array",
+      description: "All that is wrong, at most 100, if it is more than one thing.",
+      items: {
+        type: "object",
+        required: ["field", "message"],
+        properties: { field: { type: "string" }, message: { type: "string" } },
+      },
+    },
   },
 };
 

@@ -2169,7 +2169,8 @@ export const TaskServiceService = {
   /**
    * Accepts many tasks: all are checked before any is stored. Each that was
    * stored is not lost; send again those that are missing from an answer.
-   * Errors: invalid_argument naming the first bad one, unavailable.
+   * Errors: invalid_argument naming all bad ones (metadata spear-errors has the first
+   * 16 as JSON), unavailable.
    */
   submitTasks: {
     path: "/spear.sms.v1.TaskService/SubmitTasks" as const,
@@ -2270,7 +2271,8 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
   /**
    * Accepts many tasks: all are checked before any is stored. Each that was
    * stored is not lost; send again those that are missing from an answer.
-   * Errors: invalid_argument naming the first bad one, unavailable.
+   * Errors: invalid_argument naming all bad ones (metadata spear-errors has the first
+   * 16 as JSON), unavailable.
    */
   submitTasks: handleUnaryCall<SubmitTasksRequest, SubmitTasksResponse>;
   /** One task. Errors: task_not_found. */
@@ -2321,7 +2323,8 @@ export interface TaskServiceClient extends Client {
   /**
    * Accepts many tasks: all are checked before any is stored. Each that was
    * stored is not lost; send again those that are missing from an answer.
-   * Errors: invalid_argument naming the first bad one, unavailable.
+   * Errors: invalid_argument naming all bad ones (metadata spear-errors has the first
+   * 16 as JSON), unavailable.
    */
   submitTasks(
     request: SubmitTasksRequest,
