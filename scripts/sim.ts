@@ -1,12 +1,24 @@
 /**
- * `bun run sim [--seeds N] [--from N | --seed N] [--nodes N] [--tasks N] [--bug NAME]`:
+ * `bun run sim record ADDRESS >FILE`: the nodes, tasks and events of the SMS at that HTTP
+ * address, as a recording. `bun run sim compare FILE`: what was recorded beside the same
+ * tasks as each policy places them. `bun run sim [--seeds N] [--from N | --seed N] [--nodes N] [--tasks N] [--bug NAME]`:
  * the simulation of SMS over many seeds. Ends with 1 at the first seed that breaks an
  * invariant, printed with the shortest plan that still does.
  */
 import { parseArgs } from "node:util";
 import type { Bug } from "../tests/sim/memory.ts";
 import { planOf, smallSize, type Size } from "../tests/sim/plan.ts";
+import { compare, record } from "./sim-compare.ts";
 import { report, shrink, simulate } from "../tests/sim/simulation.ts";
+
+const [command, argument] = process.argv.slice(2);
+if (command === "record" || command === "compare") {
+  if (argument === undefined) {
+    process.stderr.write("error: give the address of an SMS to record, or a file to compare\n");
+    process.exit(2);
+  }
+  process.exit(await (command === "record" ? record(argument) : compare(argument)));
+}
 
 const bugs: readonly Bug[] = ["release_twice", "no_fencing", "lost_event", "no_exclusion"];
 
