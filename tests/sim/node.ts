@@ -4,10 +4,12 @@
  * connects to some SMS for ever. It runs nothing.
  */
 import { taskStateToProto } from "@spear/proto/enums.ts";
-import type { AttemptReport } from "@spear/proto/gen/spear/sms/v1/node.ts";
+import { TaskSpec as WireSpec } from "@spear/proto/gen/spear/common/v1/task.ts";
+import type { AttemptExit, AttemptReport } from "@spear/proto/gen/spear/sms/v1/node.ts";
 import type { NodeId, TaskId } from "@spear/shared/ids.ts";
 import { type AttemptJob, attemptJobId } from "@spear/shared/queue.ts";
 import type { TaskState } from "@spear/shared/state.ts";
+import type { TaskSpec } from "@spear/shared/task.ts";
 import { Lease } from "@spear/shared/lease.ts";
 import { type Cluster, heartbeatMs, leaseMs, type SimSms } from "./sms.ts";
 import { Process } from "./world.ts";
@@ -28,6 +30,14 @@ interface Held {
   connection: number;
 }
 
+/** An attempt of which SMS has no record yet, as it is on the node's disk. */
+interface Local {
+  held: Held;
+  submittedAtMs: number;
+  end?: AttemptExit;
+  adopted: boolean;
+}
+
 export class SimNode {
   readonly process: Process;
   readonly zone: string;
@@ -37,6 +47,9 @@ export class SimNode {
   /** On its disk: its id and the exits that were not acknowledged. */
   id: NodeId | undefined;
   readonly #journal = new Map<string, AttemptReport>();
+  readonly #locals = new Map<string, Local>();
+  /** Tasks that this node has accepted and that run nowhere else. */
+  accepted: TaskId[] = [];
   /** In its memory: what it has claimed and what it runs. */
   readonly #claims = new Map<string, Held>();
   readonly #running = new Map<string, Held>();
@@ -70,6 +83,11 @@ export class SimNode {
     this.#connect();
     this.#beat();
     this.#resendLater();
+    for (const [key, local] of this.#locals) {
+      // Its record is there: the hello says that the attempt is not.
+      if (local.adopted) this.#locals.delete(key);
+      else if (local.end === undefined) this.#run(key, local.held);
+    }
     if (this.id !== undefined) this.#cluster.queues.of(this.id).onJob = () => this.#pullSoon();
   }
 
@@ -92,9 +110,34 @@ export class SimNode {
     );
   }
 
+  /** Accepts a task itself, if it is up and has room; false if not. */
+  accept(taskId: TaskId, spec: TaskSpec): boolean {
+    const { process, id } = this;
+    if (!process.alive || process.pausedUntilMs > process.world.nowMs || id === undefined)
+      return false;
+    if (this.#claims.size + this.#running.size >= this.slots) return false;
+    const job = { taskId, attempt: 1, spec: { ...spec, nodeId: id } };
+    const held = { job, cancelled: false, connection: this.#connection };
+    const key = attemptJobId(taskId, 1);
+    this.accepted.push(taskId);
+    this.#locals.set(key, { held, submittedAtMs: process.nowMs(), adopted: false });
+    this.#run(key, held);
+    this.#tellOf(key);
+    return true;
+  }
+
+  /** Tasks that are lost with its disk: nobody else knows of them. */
+  get unknown(): TaskId[] {
+    return [...this.#locals.values()]
+      .filter(({ adopted }) => !adopted)
+      .map(({ held }) => held.job.taskId);
+  }
+
   /** Its disk is lost with it: when it starts again it is a new node. */
   loseDisk(): void {
     this.id = undefined;
+    this.#locals.clear();
+    this.accepted = [];
     this.#left = [];
     this.#journal.clear();
   }
@@ -155,8 +198,11 @@ export class SimNode {
       ...this.#journal.values(),
     ].map((one) => {
       const { taskId, attempt } = "job" in one ? one.job : one;
-      return { taskId, attempt };
+      return { taskId, attempt, local: this.#isUnknown(attemptJobId(taskId as TaskId, attempt)) };
     });
+    for (const { held: one, adopted, end } of this.#locals.values())
+      if (!adopted && end !== undefined)
+        held.push({ taskId: one.job.taskId, attempt: one.job.attempt, local: true });
     sms.call(
       this.process,
       async ({ nodes }) => {
@@ -238,6 +284,41 @@ export class SimNode {
   #resend(): void {
     for (const held of this.#claims.values()) this.#claim(held);
     for (const report of this.#journal.values()) this.#send(report);
+    for (const [key, { adopted }] of this.#locals) if (!adopted) this.#tellOf(key);
+  }
+
+  #isUnknown(key: string): boolean {
+    return this.#locals.get(key)?.adopted === false;
+  }
+
+  /** Tells SMS of an attempt of which it has no record. */
+  #tellOf(key: string): void {
+    const local = this.#locals.get(key);
+    if (local === undefined) return;
+    const { held, submittedAtMs, end } = local;
+    const { taskId, attempt, spec } = held.job;
+    const value = {
+      spec: WireSpec.fromJSON(spec),
+      submittedAtMs,
+      startedAtMs: submittedAtMs,
+      idempotencyKey: "",
+      exit: end,
+      session: `${this.#incarnation} ${held.connection}`,
+    };
+    this.#send({ reportId: 0, taskId, attempt, atMs: 0, body: { $case: "adoption", value } });
+  }
+
+  #adoptionAnswered(key: string, withEnd: boolean, stale: boolean, later: boolean): void {
+    const local = this.#locals.get(key);
+    if (local === undefined || local.adopted || later) return;
+    if (stale || withEnd) {
+      this.#locals.delete(key);
+      if (stale) this.#running.delete(key);
+      return;
+    }
+    local.adopted = true;
+    // It ended while SMS was told that it runs.
+    if (local.end !== undefined) this.#report(key, local.held.job, local.end);
   }
 
   #pullSoon(): void {
@@ -288,13 +369,16 @@ export class SimNode {
     if (sms === undefined || id === undefined) return;
     const { network } = this.#cluster;
     network.send(this.process, sms.process, () => {
-      void sms.takeReport(this, connection, id, report, (stale) =>
+      void sms.takeReport(this, connection, id, report, (stale, later = false) =>
         network.send(sms.process, this.process, () => {
           // What comes over a connection that was given up is not read any more.
           if (this.#connection !== connection) return;
           this.#heardMs = this.process.nowMs();
+          const key = attemptJobId(report.taskId as TaskId, report.attempt);
           if (report.body?.$case === "claim") this.#claimAnswered(report, stale);
-          else this.#journal.delete(attemptJobId(report.taskId as TaskId, report.attempt));
+          else if (report.body?.$case === "adoption")
+            this.#adoptionAnswered(key, report.body.value.exit !== undefined, stale, later);
+          else this.#journal.delete(key);
         }),
       );
     });
@@ -316,6 +400,11 @@ export class SimNode {
       return;
     }
     this.#cluster.redis.checker.started(held.job, this.process);
+    this.#run(key, held);
+  }
+
+  #run(key: string, held: Held): void {
+    this.#running.set(key, held);
     const { mock } = held.job.spec;
     if (mock?.hang === true && !held.cancelled) return;
     const runMs = held.cancelled ? 0 : (mock?.sleepMs ?? 0);
@@ -336,37 +425,42 @@ export class SimNode {
       objectId: `${taskId} ${attempt}`,
       sizeBytes: 1,
     }));
-    const report: AttemptReport = {
-      reportId: 0,
-      taskId,
-      attempt,
-      atMs: 0,
-      body: {
-        $case: "exit",
-        value: {
-          state: taskStateToProto(nodeFault ? "failed" : state),
-          exitCode: state === "succeeded" ? 0 : 1,
-          signal: "",
-          failure: undefined,
-          outputs: nodeFault ? [] : outputs,
-          usage: undefined,
-          nodeFault,
-          noOutput: true,
-          hostcalls: [],
-        },
-      },
+    const exit: AttemptExit = {
+      state: taskStateToProto(nodeFault ? "failed" : state),
+      exitCode: state === "succeeded" ? 0 : 1,
+      signal: "",
+      failure: undefined,
+      outputs: nodeFault ? [] : outputs,
+      usage: undefined,
+      nodeFault,
+      noOutput: true,
+      hostcalls: [],
     };
     this.#running.delete(key);
+    const local = this.#locals.get(key);
+    if (local !== undefined && !local.adopted) {
+      local.end = exit;
+      this.#tellOf(key);
+    } else this.#report(key, job, exit);
+    this.#pullSoon();
+  }
+
+  /** Keeps the end of an attempt until SMS has it. */
+  #report(key: string, job: AttemptJob, exit: AttemptExit): void {
+    const { taskId, attempt } = job;
+    const body = { $case: "exit" as const, value: exit };
+    const report: AttemptReport = { reportId: 0, taskId, attempt, atMs: 0, body };
+    this.#locals.delete(key);
     this.#journal.set(key, report);
     this.#cluster.queues.of(this.id as NodeId).done(job);
     this.#send(report);
-    this.#pullSoon();
   }
 
   /** The attempt is another's now. */
   #forget(taskId: TaskId, attempt: number): void {
     const key = attemptJobId(taskId, attempt);
     this.#journal.delete(key);
+    this.#locals.delete(key);
     this.#claims.delete(key);
     const running = this.#running.get(key);
     if (running !== undefined) this.#stopped(running, 0);

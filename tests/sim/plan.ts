@@ -23,6 +23,8 @@ export const smallSize: Size = {
 /** Something that happens at a time; `which` picks among those that there are. */
 export type Action = { atMs: number; which: number } & (
   | { kind: "submit"; spec: TaskSpec; key: string | undefined }
+  // At a node, which accepts it by itself.
+  | { kind: "submit_local"; spec: TaskSpec }
   | { kind: "cancel" }
   // Its disk goes with it: a new node takes its place.
   | { kind: "replace_node"; forMs: number }
@@ -75,6 +77,21 @@ function specOf(random: Random, size: Size): TaskSpec {
   return spec;
 }
 
+/** One task in so many is submitted at a node besides. */
+const localsPart = 8;
+
+function localSpecOf(random: Random): TaskSpec {
+  return {
+    mock: {
+      sleepMs: random.pick([0, 50, 500, 3_000]),
+      ...(random.chance(0.2) ? { failAttempts: 1 } : {}),
+    },
+    resources: { cpu: random.pick([0, 0.5, 1]), memoryBytes: 0 },
+    retries: { max: random.between(0, 1), delayMs: 10, backoff: "fixed" },
+    ...(random.chance(0.25) ? { outputs: [{ path: "out", object: "results/out" }] } : {}),
+  };
+}
+
 function troubleOf(random: Random, { troubleMs }: Size): Action {
   const at = { atMs: random.between(0, troubleMs), which: random.between(0, 1_000_000) };
   const forMs = random.pick([50, 500, 2_000, 6_000]);
@@ -101,6 +118,12 @@ export function planOf(seed: number, size: Size): Plan {
       key: spec.mock?.hang === true || random.chance(0.7) ? `key-${number}` : undefined,
     };
   });
+  const locals = Array.from({ length: Math.ceil(size.tasks / localsPart) }, (): Action => ({
+    kind: "submit_local",
+    atMs: random.between(0, size.troubleMs),
+    which: random.between(0, 1_000_000),
+    spec: localSpecOf(random),
+  }));
   const troubles = Array.from({ length: size.troubles }, () => troubleOf(random, size));
   return {
     seed,
@@ -112,6 +135,6 @@ export function planOf(seed: number, size: Size): Plan {
     storeAway: random.pick([0, 0.2, 0.95]),
     nodeFault: random.pick([0, 0.05]),
     preemption: random.chance(0.5),
-    actions: [...submits, ...troubles].toSorted((a, b) => a.atMs - b.atMs),
+    actions: [...submits, ...locals, ...troubles].toSorted((a, b) => a.atMs - b.atMs),
   };
 }

@@ -86,6 +86,7 @@ class Run {
     this.#world.note("everything that went wrong ends");
     const ended = () =>
       this.#open === 0 &&
+      nodes.every(({ unknown }) => unknown.length === 0) &&
       this.#redis.state.tasksIn.pending.size +
         this.#redis.state.tasksIn.assigned.size +
         this.#redis.state.tasksIn.running.size ===
@@ -109,7 +110,7 @@ class Run {
     const node = nodes[which % nodes.length] as SimNode;
     const sms = replicas[which % replicas.length] as SimSms;
     const until = (forMs: number) => this.#world.nowMs + forMs;
-    if (action.kind !== "submit") {
+    if (action.kind !== "submit" && action.kind !== "submit_local") {
       const who = action.kind.includes("node") ? node.process.name : sms.process.name;
       this.#world.note(`${action.kind} ${who} ${"forMs" in action ? `${action.forMs} ms` : ""}`);
     }
@@ -118,6 +119,11 @@ class Run {
         this.#open++;
         this.#submit(action, which);
         break;
+      case "submit_local": {
+        const id = this.#cluster.ids.next("task");
+        if (node.accept(id, action.spec)) this.#acknowledged.add(id);
+        break;
+      }
       case "cancel": {
         const all = [...this.#acknowledged];
         const id = all[which % Math.max(1, all.length)];
@@ -140,7 +146,12 @@ class Run {
       case "replace_node":
         if (!node.process.alive) break;
         node.crash();
-        if (action.kind === "replace_node") node.loseDisk();
+        if (action.kind === "replace_node") {
+          for (const id of node.unknown) this.#acknowledged.delete(id);
+          // What is bound to a node that never comes back is for its owner to give up.
+          for (const id of node.accepted) this.#cancelLater(id);
+          node.loseDisk();
+        }
         this.#world.after(action.forMs, undefined, () => node.start());
         break;
       case "pause_sms":

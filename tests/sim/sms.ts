@@ -185,12 +185,12 @@ export class SimSms {
     connection: number,
     id: NodeId,
     report: AttemptReport,
-    done: (stale: boolean) => void,
+    done: (stale: boolean, later?: boolean) => void,
   ): Promise<void> {
     while (this.hasSession(node, connection)) {
       try {
-        const { stale } = (await this.#services?.reports.take(id, report)) ?? { stale: false };
-        done(stale);
+        const answer = await this.#services?.reports.take(id, report);
+        done(answer?.stale === true, answer?.later);
         return;
       } catch (error) {
         if (Fault.from(error).code === "invalid_argument") return done(true);
