@@ -131,6 +131,66 @@ test("a bucket's rules are set, shown, kept to and taken away", async () => {
   expect(await json("bucket", "get", "ruled")).toMatchObject({ objects: 1, rules: {} });
 });
 
+test("a put in parts goes on where it was interrupted", async () => {
+  await dev.spear(["bucket", "create", "parts"]);
+  const file = join(directory, "in-parts.bin");
+  const bytes = Buffer.from(crypto.getRandomValues(new Uint8Array(4_500)));
+  await writeFile(file, bytes);
+  const sent: string[] = [];
+  let failing = true;
+  const address = dev.env["SPEAR_STORE_ADDRESS"] ?? "";
+  // Stands between the command and the store, and lets one part down.
+  await using proxy = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    async fetch(request) {
+      const { pathname, search } = new URL(request.url);
+      const part = /\/parts\/(\d+)$/.exec(pathname)?.[1];
+      if (part !== undefined) sent.push(part);
+      const body = await request.arrayBuffer();
+      if (part === "3" && failing) return new Response("", { status: 502 });
+      const { method, headers } = request;
+      return fetch(address + pathname + search, {
+        method,
+        headers,
+        ...(body.byteLength > 0 ? { body } : {}),
+      });
+    },
+  });
+  const env = { SPEAR_STORE_ADDRESS: `http://127.0.0.1:${proxy.port}` };
+  const args = ["object", "put", file, "parts/a", "--resumable", "--part-size", "1000"];
+  const broken = await dev.spear([...args, "--type", "text/x"], { env });
+  expect(broken.code).toBe(1);
+  expect(sent).toContain("3");
+  failing = false;
+  sent.length = 0;
+  const whole = await dev.spear(args, { env });
+  expect(whole).toMatchObject({ code: 0, stderr: "" });
+  expect(sent).toContain("3");
+  expect(sent.length).toBeLessThan(4);
+  const target = join(directory, "in-parts.back");
+  await dev.spear(["object", "get", "parts/a", target]);
+  expect((await readFile(target)).equals(bytes)).toBe(true);
+  expect(await json("object", "stat", "parts/a")).toMatchObject({ contentType: "text/x" });
+  const tooMany = await dev.spear([...args.slice(0, -1), "0.4"]);
+  expect(tooMany.code).toBe(2);
+});
+
+test("objects are copied without their bytes, and many are removed at once", async () => {
+  await dev.spear(["bucket", "create", "copies"]);
+  await dev.spear(["object", "put", "-", "copies/a"], { stdin: "a" });
+  const { id } = await json<{ id: string }>("object", "cp", "copies/a", "copies/b");
+  expect((await dev.spear(["object", "cp", id, "copies/c"])).stdout).toBe(`copies/c  ${id}\n`);
+  const taken = await dev.spear(["object", "cp", id, "copies/c", "--if-absent"]);
+  expect(taken).toMatchObject({ code: 1, stderr: "error: the key exists already\n" });
+  const removed = await dev.spear(["object", "rm", "copies/a", "copies/none", "copies/c"]);
+  expect(removed).toMatchObject({
+    code: 0,
+    stdout: "removed copies/a\ncopies/none: was not there\nremoved copies/c\n",
+  });
+  expect((await dev.spear(["object", "get", "copies/b", "-"])).stdout).toBe("a");
+});
+
 test("an object that is not there leaves no file", async () => {
   await dev.spear(["bucket", "create", "empty"]);
   const target = join(directory, "never");

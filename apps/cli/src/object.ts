@@ -1,14 +1,17 @@
 /** `spear object`: bytes in and out of the Object Store. */
+import { Fault, isFaultCode } from "@spear/shared/fault.ts";
 import type { Command } from "commander";
 import type { Client, Page } from "./client.ts";
 import { addKeeping, isObjectId } from "./keep.ts";
 import type { Column } from "./output.ts";
 import { sessionOf, type Session } from "./session.ts";
+import { putInParts } from "./parts.ts";
 import { getObject, metaPrefix, objectPath, putObject, type StoredObject } from "./transfer.ts";
 import {
   collectPair,
   formatBytes,
   parseBucket,
+  parseBytes,
   parseCount,
   parseObjectName,
   type ObjectName,
@@ -18,6 +21,9 @@ interface ObjectPage extends Page {
   objects: StoredObject[];
   prefixes: string[];
 }
+/** Most keys that the store takes away at once. */
+const mostDeleted = 1_000;
+
 /** A line of a listing: an object, or what several keys begin with. */
 type Row = StoredObject | { prefix: string };
 type ObjectStat = Omit<StoredObject, "bucket" | "key">;
@@ -61,6 +67,8 @@ export function addObject(program: Command): void {
     .option("--type <media type>", "media type (default application/octet-stream)")
     .option("--meta <NAME=VALUE>", "metadata (repeatable)", collectPair)
     .option("--if-absent", "only if nothing has the name")
+    .option("--resumable", "in parts; given again after a failure, it goes on where it stopped")
+    .option("--part-size <size>", "with --resumable: size of a part", parseBytes, 64 << 20)
     .addHelpText("after", "\nExample:\n  spear object put report.pdf docs/2026/report.pdf")
     .action(async (file: string, name: ObjectName, _: unknown, command: Command) => {
       const { store, output } = sessionOf(command);
@@ -68,13 +76,19 @@ export function addObject(program: Command): void {
         type?: string;
         meta?: Record<string, string>;
         ifAbsent?: boolean;
+        resumable?: boolean;
+        partSize: number;
       }>();
-      const stored = await putObject(store, file, name, {
+      const how = {
         contentType: options.type,
         metadata: options.meta,
         ifAbsent: options.ifAbsent,
         progress: true,
-      });
+      };
+      const stored =
+        options.resumable === true
+          ? await putInParts(store, file, name, options.partSize, how)
+          : await putObject(store, file, name, how);
       const size = formatBytes(stored.sizeBytes);
       await output.done(stored, `${stored.bucket}/${stored.key}  ${size}  ${stored.id}`);
     });
@@ -112,19 +126,67 @@ export function addObject(program: Command): void {
       await output.one(await statObject(store, path), details);
     });
   object
+    .command("cp")
+    .summary("give an object another name")
+    .description("Gives an object another name; no bytes move, and both names stand for it.")
+    .argument("<BUCKET/KEY>", "its name, or its id")
+    .argument("<BUCKET/KEY>", "the other name", parseObjectName)
+    .option("--if-absent", "only if nothing has the name")
+    .action(async (from: string, to: ObjectName, _: unknown, command: Command) => {
+      const { store, output } = sessionOf(command);
+      const { ifAbsent } = command.opts<{ ifAbsent?: boolean }>();
+      const copied = await store.json<StoredObject>("POST", "/v1/copies", {
+        body: {
+          ...(isObjectId(from) ? { objectId: from } : { source: parseObjectName(from) }),
+          ...to,
+          ...(ifAbsent === true ? { condition: { ifAbsent } } : {}),
+        },
+      });
+      await output.done(copied, `${copied.bucket}/${copied.key}  ${copied.id}`);
+    });
+  object
     .command("rm")
     .summary("take names away")
     .description("Takes the names of objects away; what nothing keeps is collected later.")
     .argument("<BUCKET/KEY...>", "their names")
     .action(async (names: string[], _: unknown, command: Command) => {
-      const { store, output } = sessionOf(command);
-      const parsed = names.map((name) => parseObjectName(name));
-      for (const name of parsed) {
-        await store.request("DELETE", objectPath(name));
-        await output.done({ ...name, removed: true }, `removed ${name.bucket}/${name.key}`);
-      }
+      await remove(
+        names.map((name) => parseObjectName(name)),
+        sessionOf(command),
+      );
     });
   addKeeping(object);
+}
+
+interface Deleted {
+  key: string;
+  deleted: boolean;
+  failure?: { code: string; message: string };
+}
+
+/** Takes names away, as many of a bucket at once as the store takes. */
+async function remove(names: readonly ObjectName[], { store, output }: Session): Promise<void> {
+  let failure: Deleted["failure"];
+  for (const [bucket, group] of Map.groupBy(names, (name) => name.bucket)) {
+    for (let at = 0; at < group.length; at += mostDeleted) {
+      const keys = group.slice(at, at + mostDeleted).map(({ key }) => key);
+      const path = `/v1/buckets/${encodeURIComponent(bucket)}/deletions`;
+      const { results } = await store.json<{ results: Deleted[] }>("POST", path, {
+        body: { keys },
+      });
+      for (const result of results) {
+        failure ??= result.failure;
+        const said = result.failure?.message ?? (result.deleted ? "removed" : "was not there");
+        const line = result.deleted
+          ? `removed ${bucket}/${result.key}`
+          : `${bucket}/${result.key}: ${said}`;
+        await output.done({ bucket, key: result.key, removed: result.deleted }, line);
+      }
+    }
+  }
+  if (failure !== undefined) {
+    throw new Fault(isFaultCode(failure.code) ? failure.code : "internal", failure.message);
+  }
 }
 
 function lastPart(path: string): string {

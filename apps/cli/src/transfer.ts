@@ -56,34 +56,37 @@ function fileFault(path: string, error: unknown): Fault {
   return new Fault("invalid_argument", `${path}: ${why}`, { field: "file", cause: error });
 }
 
-async function openFile(path: string): Promise<{ file: FileHandle; size: number }> {
+export async function openFile(
+  path: string,
+): Promise<{ file: FileHandle; size: number; modifiedAtMs: number }> {
   try {
     const info = await stat(path);
     if (info.isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
-    return { file: await open(path), size: info.size };
+    return { file: await open(path), size: info.size, modifiedAtMs: info.mtimeMs };
   } catch (error) {
     throw fileFault(path, error);
   }
 }
 
-async function* blocksOf(file: FileHandle): AsyncGenerator<Uint8Array> {
-  for (let position = 0; ;) {
-    const { bytesRead, buffer } = await file.read(
-      Buffer.allocUnsafe(blockBytes),
-      0,
-      blockBytes,
-      position,
-    );
+/** A file's bytes from an offset on, to another, not included, or to its end. */
+export async function* blocksOf(
+  file: FileHandle,
+  from = 0,
+  to = Number.POSITIVE_INFINITY,
+): AsyncGenerator<Uint8Array, void> {
+  for (let position = from; position < to;) {
+    const wanted = Math.min(blockBytes, to - position);
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(wanted), 0, wanted, position);
     if (bytesRead === 0) return;
     position += bytesRead;
     yield buffer.subarray(0, bytesRead);
   }
 }
 
-/** SHA-256 of a whole file, in hex. */
-async function digestOf(file: FileHandle): Promise<string> {
+/** SHA-256 of a file's bytes, in hex. */
+export async function digestOf(file: FileHandle, from?: number, to?: number): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256");
-  for await (const block of blocksOf(file)) hasher.update(block);
+  for await (const block of blocksOf(file, from, to)) hasher.update(block);
   return hasher.digest("hex");
 }
 
@@ -176,25 +179,43 @@ async function send(
 ): Promise<StoredObject> {
   const hasher = new Bun.CryptoHasher("sha256");
   using progress = new Progress(options.progress, "put", size);
-  using patience = new Patience();
-  const blocks = observed(source, (block) => {
-    hasher.update(block);
-    progress.add(block.length);
-  });
   const metadata = Object.fromEntries(
     Object.entries(options.metadata ?? {}).map(([key, value]) => [`${metaPrefix}${key}`, value]),
   );
+  const response = await sendBlocks(
+    store,
+    objectPath(name),
+    {
+      "content-type": options.contentType ?? "application/octet-stream",
+      ...(options.ifAbsent === true ? { "if-none-match": "*" } : {}),
+      ...metadata,
+      ...headers,
+    },
+    observed(source, (block) => hasher.update(block)),
+    progress,
+  );
+  const object = (await response.json()) as StoredObject;
+  if (object.sha256 !== hasher.digest("hex")) {
+    throw new Fault("checksum_mismatch", "the store received other bytes than were sent");
+  }
+  return object;
+}
+
+/** Puts bytes to a path of the store; resolves with an answer that is a success. */
+export async function sendBlocks(
+  store: Client,
+  path: string,
+  headers: Record<string, string>,
+  source: AsyncIterable<Uint8Array>,
+  progress: Progress,
+): Promise<Response> {
+  using patience = new Patience();
+  const blocks = observed(source, (block) => progress.add(block.length));
   let response: Response;
   try {
-    response = await fetch(store.url(objectPath(name)), {
+    response = await fetch(store.url(path), {
       method: "PUT",
-      headers: {
-        "content-type": options.contentType ?? "application/octet-stream",
-        ...(options.ifAbsent === true ? { "if-none-match": "*" } : {}),
-        ...metadata,
-        ...store.headers(),
-        ...headers,
-      },
+      headers: { ...store.headers(), ...headers },
       body: streamOf(blocks, patience),
       signal: patience.signal,
     });
@@ -202,11 +223,7 @@ async function send(
     throw store.unreachable(error);
   }
   if (!response.ok) throw await store.faultOf(response);
-  const object = (await response.json()) as StoredObject;
-  if (object.sha256 !== hasher.digest("hex")) {
-    throw new Fault("checksum_mismatch", "the store received other bytes than were sent");
-  }
-  return object;
+  return response;
 }
 
 /** Writes an object to a file, or to standard output for `-`; resolves with its size. */

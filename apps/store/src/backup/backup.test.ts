@@ -8,7 +8,7 @@ import type { ObjectId } from "@spear/shared/ids.ts";
 import { silentLog } from "@spear/shared/log.ts";
 import { until } from "../../../../tests/programs.ts";
 import { startRedis, type TestRedis } from "../../../../tests/redis.ts";
-import { account, startForeignS3 } from "../../../../tests/s3rver.ts";
+import { startForeignS3 } from "../../../../tests/s3rver.ts";
 import { startTestStore, type TestStore } from "../../../../tests/store.ts";
 import type { StoreConfig } from "../config.ts";
 import { fsckStore } from "../lifecycle/maintenance.ts";
@@ -129,7 +129,7 @@ test("what was acknowledged before a backup under load comes back whole, without
       const later = await backupStore(config, place, never, silentLog);
       expect(later.known).toBeGreaterThan(report.chunks / 3);
       const again = await backupStore(config, place, never, silentLog);
-      expect(again).toMatchObject({ chunks: 0, bytes: 0, objects: later.objects });
+      expect(again).toMatchObject({ chunks: 0, bytes: 0 });
       expect(await listCuts(config, place)).toEqual([report.cut, later.cut, again.cut]);
       const busy = restoreStore(config, place, undefined, never, silentLog);
       expect(await busy.catch(Fault.from)).toMatchObject({ code: "conflict" });
@@ -162,8 +162,8 @@ test("a backup goes to an S3 service and comes back from there", async () => {
   await using redis = await startRedis();
   const s3 = {
     s3Endpoint: foreign.endpoint,
-    s3AccessKeyId: account,
-    s3SecretAccessKey: account,
+    s3AccessKeyId: foreign.accessKeyId,
+    s3SecretAccessKey: foreign.secretAccessKey,
   };
   await withStore(
     redis,

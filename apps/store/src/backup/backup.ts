@@ -70,13 +70,16 @@ export async function backupStore(
     async function* records(): AsyncGenerator<JournalRecord> {
       const metadata = await metadataOf(parts.scripts, systemClock.nowMs());
       for await (const entry of metadata.entries) yield recordOf(entry.generation, entry.packed);
-      generation = Number(await parts.scripts.call(redis.get(keys.generation)));
+      const cut = await parts.scripts.call(
+        redis.multi().get(keys.generation).hlen(keys.objects).exec(),
+      );
+      generation = Number(cut?.[0]?.[1] ?? 0);
+      objects = Number(cut?.[1]?.[1] ?? 0);
       const dataDir = resolve(config.dataDir);
       yield* changesBetween(parts.scripts, dataDir, metadata.generation, generation);
     }
     async function* counted(): AsyncGenerator<JournalRecord> {
       for await (const record of relocated(records(), copier, signal)) {
-        if (record.fields.has("record")) objects++;
         onProgress(copier.copied);
         yield record;
       }

@@ -116,14 +116,14 @@ export async function writeCut(
   try {
     let batch: Buffer[] = [];
     for await (const record of records) {
-      batch.push(encodeJournalRecord(record.generation, record.packed));
+      batch.push(encodeJournalRecord(record.generation, record.packed, false));
       count++;
       if (batch.length < 256) continue;
       await file.writeFile(Buffer.concat(batch));
       batch = [];
     }
     const end = packFields({ op: endOp, records: count });
-    await file.writeFile(Buffer.concat([...batch, encodeJournalRecord(generation(), end)]));
+    await file.writeFile(Buffer.concat([...batch, encodeJournalRecord(generation(), end, false)]));
     await file.datasync();
   } catch (error) {
     throw diskFault(error);

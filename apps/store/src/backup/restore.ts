@@ -73,12 +73,10 @@ export async function restoreStore(
       newLocation: newBlobLocation,
       signal,
     });
-    let objects = 0;
     async function* records(): AsyncGenerator<JournalRecord> {
       for await (const record of recordsOfCut(path)) {
         const object = record.fields.get("record");
         const locations = record.fields.get("locations") ?? Buffer.alloc(0);
-        if (object !== undefined) objects++;
         const chunks = object === undefined ? [] : decodeRecord(object).chunks;
         for (const [index, { hash }] of chunks.entries()) {
           const at = index * locationBytes;
@@ -95,6 +93,7 @@ export async function restoreStore(
     }
     await journal.checkpoint(generation, entries());
     await rebuild(parts.scripts, journal);
+    const objects = await parts.scripts.call(redis.hlen(keys.objects));
     return { cut, generation, objects, ...copier.copied };
   } finally {
     await rm(work, { recursive: true, force: true });

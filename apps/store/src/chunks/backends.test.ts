@@ -1,4 +1,4 @@
-/** What every backend of blobs and segments promises: local disk and an S3 service that is not ours. */
+/** What every backend of blobs and segments promises: local disk, an S3 service that is not ours, and ours. */
 import {
   afterAll,
   afterEach,
@@ -12,7 +12,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Fault } from "@spear/shared/fault.ts";
-import { account, startForeignS3, type ForeignS3 } from "../../../../tests/s3rver.ts";
+import { startForeignS3, startOwnS3, type S3Service } from "../../../../tests/s3rver.ts";
 import type { Blobs } from "./blobs.ts";
 import { hashOf, placeInSegment } from "./chunk.ts";
 import { DiskBlobs } from "./disk.ts";
@@ -29,16 +29,17 @@ setDefaultTimeout(30_000);
 const bucket = "backends";
 const segmentBytes = 8 << 20;
 let directory: string;
-let foreign: ForeignS3;
+let foreign: S3Service;
+let own: S3Service;
 let serial = 0;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "spear-backends-"));
-  foreign = await startForeignS3(bucket);
+  [foreign, own] = await Promise.all([startForeignS3(bucket), startOwnS3(bucket)]);
 });
 const opened: AsyncDisposable[] = [];
 afterEach(() => Promise.all(opened.splice(0).map((one) => one[Symbol.asyncDispose]())));
 afterAll(async () => {
-  await foreign[Symbol.asyncDispose]();
+  await Promise.all([foreign, own].map((one) => one[Symbol.asyncDispose]()));
   await rm(directory, { recursive: true });
 });
 
@@ -62,15 +63,29 @@ interface Kind {
 }
 
 let number = 0;
-const s3Place = (prefix: string, endpoint = foreign.endpoint, name = bucket) =>
+const s3Place = (
+  prefix: string,
+  { endpoint, accessKeyId, secretAccessKey }: Omit<S3Service, keyof AsyncDisposable> = foreign,
+  name = bucket,
+) =>
   new S3Place({
     endpoint,
     region: "us-east-1",
     bucket: name,
     prefix,
-    accessKeyId: account,
-    secretAccessKey: account,
+    accessKeyId,
+    secretAccessKey,
   });
+
+const s3Kind = (service: () => S3Service, many: number): Kind => ({
+  many,
+  place: () => `${++serial}/`,
+  open: async (place) => {
+    const s3 = s3Place(place, service());
+    const next = (atLeast: number) => Promise.resolve((number = Math.max(number, atLeast) + 1));
+    return { blobs: new S3Blobs(s3), segments: await S3Segments.open(s3, next, segmentBytes) };
+  },
+});
 
 const kinds: Record<string, Kind> = {
   disk: {
@@ -84,15 +99,8 @@ const kinds: Record<string, Kind> = {
       };
     },
   },
-  "a foreign S3 service": {
-    many: 1_020,
-    place: () => `${++serial}/`,
-    open: async (place) => {
-      const s3 = s3Place(place);
-      const next = (atLeast: number) => Promise.resolve((number = Math.max(number, atLeast) + 1));
-      return { blobs: new S3Blobs(s3), segments: await S3Segments.open(s3, next, segmentBytes) };
-    },
-  },
+  "a foreign S3 service": s3Kind(() => foreign, 1_020),
+  "our own S3 face": s3Kind(() => own, 120),
 };
 
 const nameOf = (index: number) =>
@@ -205,10 +213,12 @@ describe("an S3 service that can't be used", () => {
     );
 
   test("is said to be, with what to look at", async () => {
-    const away = await faultOf(s3Place("", "http://127.0.0.1:1").put("a", Buffer.from("x")));
+    const away = await faultOf(
+      s3Place("", { ...foreign, endpoint: "http://127.0.0.1:1" }).put("a", Buffer.from("x")),
+    );
     expect(away).toMatchObject({ code: "unavailable" });
     expect(away?.message).toBe("s3://backends/ can't be used: ConnectionRefused");
-    const none = await faultOf(s3Place("", foreign.endpoint, "no-such").put("a", Buffer.from("x")));
+    const none = await faultOf(s3Place("", foreign, "no-such").put("a", Buffer.from("x")));
     expect(none?.message).toBe("s3://no-such/ can't be used: NoSuchBucket");
     expect(none?.help).toStartWith("check the bucket's name");
   });

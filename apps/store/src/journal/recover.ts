@@ -57,12 +57,15 @@ async function replayAll(scripts: StoreScripts, journal: Journal, after: number)
   return replayed;
 }
 
-/** Removes all metadata; the epoch and the fences stay. */
+/** Keys that hold no metadata of objects. */
+const stay: ReadonlySet<string> = new Set(["fences", "accessKeys", "alive", "holds"]);
+
+/** Removes all metadata; the epoch, the fences and the access keys stay. */
 async function wipe(scripts: StoreScripts): Promise<void> {
   const { redis, keys } = scripts;
   const buckets = await scripts.call(redis.hkeys(keys.buckets));
   const all = Object.entries(keys).flatMap(([name, key]) =>
-    typeof key === "string" && name !== "fences" ? [key] : [],
+    typeof key === "string" && !stay.has(name) ? [key] : [],
   );
   await scripts.call(redis.del(...all, ...buckets.map(keys.names)));
 }
