@@ -8,7 +8,7 @@
 import type { Clock } from "@spear/shared/clock.ts";
 import type { Log } from "@spear/shared/log.ts";
 import type { PlacedChunk } from "../chunks/chunk.ts";
-import type { Segments } from "../chunks/segments.ts";
+import type { SegmentEntry, Segments } from "../chunks/segments.ts";
 import { failpoint } from "../failpoint.ts";
 import { changeScript, type StoreScripts } from "../objects/scripts.ts";
 import type { Locks } from "./lock.ts";
@@ -20,8 +20,9 @@ const emptyKeptMs = 30_000;
 /** So many short segments are put together, and no fewer. */
 const fewestMerged = 16;
 const mostMerged = 64;
-/** Entries of a segment that are moved at once, so that they share a write. */
-const movedAtOnce = 64;
+/** Entries are moved together, so that they share writes: so many bytes, and so many of them. */
+const movedBytes = 4 << 20;
+const movedEntries = 1_000;
 
 const dropScript = changeScript("drop", 0, dropLua);
 export const moveScript = changeScript("move", 0, moveLua);
@@ -61,38 +62,43 @@ export class Compactor {
           (await this.#scripts.call(redis.hget(keys.segments, String(segment)))) ?? 0,
         );
         if (used > 0) {
-          if (used * 2 < bytes) await this.#empty(segment, fence, stop);
+          if (used * 2 < bytes) await this.#empty([segment], fence, stop);
           else if (bytes < this.#segments.mergeBelowBytes) short.push(segment);
         } else if (await this.#drop(segment, fence)) removed++;
       }
       if (short.length >= fewestMerged) {
-        const merged = short.slice(0, mostMerged);
-        await Promise.all(merged.map((segment) => this.#empty(segment, fence, stop)));
+        await this.#empty(short.slice(0, mostMerged), fence, stop);
       }
       return removed;
     });
   }
 
-  async #empty(segment: number, fence: number, signal: AbortSignal): Promise<void> {
+  /** Moves what is in use of segments to others. */
+  async #empty(segments: readonly number[], fence: number, signal: AbortSignal): Promise<void> {
     const { redis, keys } = this.#scripts;
-    let moving: Promise<boolean>[] = [];
-    const settled = async () => {
-      const moved = await Promise.all(moving);
+    let moving: SegmentEntry[] = [];
+    let bytes = 0;
+    const move = async () => {
+      const moved = await Promise.all(moving.map((entry) => this.#move(entry, entry.data, fence)));
       moving = [];
+      bytes = 0;
       return moved.every(Boolean);
     };
-    for await (const entry of this.#segments.entries(segment)) {
-      if (signal.aborted) break;
-      const known = await this.#scripts.call(redis.hgetBuffer(keys.chunks, entry.hash));
-      if (known === null || !known.subarray(4).equals(entry.location)) continue;
-      if (!entry.intact) {
-        this.#log.error({ segment, chunk: entry.hash.toString("hex") }, "a chunk is damaged");
-        continue;
+    for (const segment of segments) {
+      for await (const entry of this.#segments.entries(segment)) {
+        if (signal.aborted) return;
+        const known = await this.#scripts.call(redis.hgetBuffer(keys.chunks, entry.hash));
+        if (known === null || !known.subarray(4).equals(entry.location)) continue;
+        if (!entry.intact) {
+          this.#log.error({ segment, chunk: entry.hash.toString("hex") }, "a chunk is damaged");
+          continue;
+        }
+        moving.push(entry);
+        bytes += entry.bytes;
+        if ((bytes >= movedBytes || moving.length >= movedEntries) && !(await move())) return;
       }
-      moving.push(this.#move(entry, entry.data, fence));
-      if (moving.length >= movedAtOnce && !(await settled())) return;
     }
-    await settled();
+    await move();
   }
 
   /** False if this holder's turn is over. */
