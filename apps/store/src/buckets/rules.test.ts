@@ -1,5 +1,5 @@
 /** Rules of buckets: quotas hold whoever writes at the same time, expiry takes names and nothing else. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { Fault } from "@spear/shared/fault.ts";
 import { silentLog } from "@spear/shared/log.ts";
@@ -8,6 +8,9 @@ import { until } from "../../../../tests/programs.ts";
 import { startTestStore, type TestStore } from "../../../../tests/store.ts";
 import { fsckStore, rebuildStore } from "../lifecycle/maintenance.ts";
 import { start, type RunningStore } from "../store.ts";
+
+// A loaded machine takes its time.
+setDefaultTimeout(60_000);
 
 const never = new AbortController().signal;
 let running: TestStore;
