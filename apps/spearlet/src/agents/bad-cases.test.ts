@@ -26,17 +26,27 @@ let sms: ScriptedSms;
 let node: TestNode;
 let engine: TestDocker;
 let store: FakeStore;
+/** Gives the store's objects and takes none: the output stays on the node, where it is looked at. */
+let readOnly: Bun.Server<undefined>;
 
 beforeAll(async () => {
   // In the environment of the node, and nowhere else.
   process.env["SPEAR_TEST_NODE_SECRET"] = secret;
   sms = await ScriptedSms.start();
   store = new FakeStore();
+  readOnly = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch: ({ method, headers, url }) =>
+      method === "GET" || method === "HEAD"
+        ? fetch(`${store.url}${new URL(url).pathname}`, { method, headers })
+        : new Response(null, { status: 403 }),
+  });
   engine = await sharedDocker();
   node = await startNode(sms, {
     runtimes: ["process", "docker", "wasm"],
     dockerSocket: engine.socketPath,
-    storeUrl: store.url,
+    storeUrl: `http://127.0.0.1:${readOnly.port}`,
     slots: 16,
   });
   writeFileSync(join(node.dataDir, "secret"), secret, { mode: 0o644 });
@@ -50,6 +60,7 @@ afterAll(async () => {
   await node[Symbol.asyncDispose]();
   expect(alive(id)).toEqual([]);
   expect(readdirSync("/proc").filter(isChildOfOurs)).toEqual([]);
+  await readOnly.stop(true);
   await store[Symbol.asyncDispose]();
   await engine[Symbol.asyncDispose]();
   await sms[Symbol.asyncDispose]();
@@ -108,12 +119,15 @@ async function run(kind: Kind, spec: TaskSpec, more: Partial<TaskSpec> = {}) {
     expect(await docker(engine.socketPath, "ps", "-aq", "--filter", label)).toBe("");
   }
   const log = join(node.dataDir, "logs", key);
+  // Shown where a test finds another end than it wants.
+  const { stderr } = await sms.readLogs(id, { stream: "stderr" });
   return {
     id,
     state: taskStateFromProto(state),
     failure: failure?.code,
     log,
     words: failure?.message,
+    stderr,
   };
 }
 
@@ -122,7 +136,9 @@ async function outputOf(kind: Kind, spec: TaskSpec): Promise<string> {
   // A script ends as its last command did; that it could not run at all is another matter.
   expect(["succeeded", "failed"]).toContain(state);
   expect(words ?? "the command exited").toContain("the command exited");
-  return (await sms.readLogs(id, { stream: "stdout" })).stdout;
+  const { stdout, failure } = await sms.readLogs(id, { stream: "stdout" });
+  expect(failure).toBeUndefined();
+  return stdout;
 }
 
 const shells = ["process", "docker"] as const;

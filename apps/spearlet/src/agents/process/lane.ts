@@ -52,6 +52,8 @@ const killRounds = 500;
 /** How often new processes are looked for before starting them is forbidden, and in all. */
 const patientRounds = 20;
 const enrollRounds = 100;
+/** How often nobody new may be found before that is believed. */
+const mostEmptyLooks = 5;
 
 /** What of an attempt's limits each resource is. */
 const setting = { memory: "memoryBytes", pids: "pids", cpu: "cpu" } as const;
@@ -186,19 +188,23 @@ export class Lane {
     if (this.#countsAtMost(1)) return;
     // One that was tried and is not there is ending: it can't be moved, and needn't be.
     const tried = new Set([pid]);
-    const outside = () =>
-      this.members()
-        .filter((member) => !tried.has(member))
-        .filter((member) => others.some(({ dir }) => !membersOf(dir).includes(member)));
-    let members = outside();
-    for (let round = 0; members.length > 0 && round < enrollRounds; round += 1) {
+    const outside = (member: number) => others.some(({ dir }) => !membersOf(dir).includes(member));
+    let emptyLooks = 0;
+    for (let round = 0; round < enrollRounds; round += 1) {
+      const members = this.members();
+      const fresh = members.filter((member) => !tried.has(member) && outside(member));
+      if (fresh.length === 0) {
+        // Version 1 leaves out of a list whom it starts while it makes it.
+        emptyLooks += 1;
+        if (this.#countsAtMost(members.length) || emptyLooks === mostEmptyLooks) break;
+        continue;
+      }
       // Who starts processes faster than this must stop doing so for a moment.
       if (round === patientRounds) this.#forbidForks();
-      for (const member of members) {
+      for (const member of fresh) {
         tried.add(member);
         for (const other of others) other.file.tryWrite(String(member));
       }
-      members = outside();
     }
     this.#limitPids(this.#pids);
   }
