@@ -8,7 +8,7 @@ import { spear } from "../cluster/spear.ts";
 import { Program } from "../programs.ts";
 
 // The clients are slow to start, and more so on a loaded machine.
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000);
 
 const repository = join(import.meta.dir, "../..");
 const largeBytes = (20 << 20) + 1;
