@@ -8,6 +8,7 @@ const benches: Record<string, () => Promise<{ run(how: How): Promise<Measure[]> 
   "agents-wasm": () => import("./agents-wasm.ts"),
   backlog: () => import("./backlog.ts"),
   heartbeats: () => import("./heartbeats.ts"),
+  hostcalls: () => import("./hostcalls.ts"),
   scheduling: () => import("./scheduling.ts"),
   store: () => import("./store.ts"),
   "store-many": () => import("./store-many.ts"),

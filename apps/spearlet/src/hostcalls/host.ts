@@ -22,7 +22,7 @@ import type { NodeId } from "@spear/shared/ids.ts";
 import type { TaskSpec } from "@spear/shared/task.ts";
 import type { OutputSink } from "../agents/agent.ts";
 import type { AttemptId } from "../executions/attempt.ts";
-import { collect, counted, noBytes, type Body } from "./body.ts";
+import { collect, counted, noBytes, piecesOf, type Body } from "./body.ts";
 import type { Children } from "./children.ts";
 import { Currency, staleAttempt } from "./current.ts";
 import { KeyValue } from "./keyvalue.ts";
@@ -96,7 +96,14 @@ export class HostSession {
   #inFlight = 0;
   #telling = false;
 
-  constructor(id: AttemptId, spec: TaskSpec, output: OutputSink, deps: HostDeps) {
+  /** `isolated`: it has no network, so that hostcalls are all it learns from. */
+  constructor(
+    id: AttemptId,
+    spec: TaskSpec,
+    output: OutputSink,
+    deps: HostDeps,
+    isolated: boolean,
+  ) {
     this.id = id;
     this.#deps = deps;
     this.#spec = spec;
@@ -104,7 +111,7 @@ export class HostSession {
     this.#grants = new Grants(spec.hostcalls ?? []);
     this.#currency = new Currency(deps.cluster, id);
     this.#ledger = new Ledger(() => this.#tellSoon());
-    this.#objects = new ObjectCalls(deps.sources, id);
+    this.#objects = new ObjectCalls(deps.sources, id, isolated);
     this.#keyvalue = new KeyValue(deps.cluster, id);
   }
 
@@ -143,6 +150,7 @@ export class HostSession {
     if (this.#inFlight >= hostcallLimits.inFlight) {
       throw new Fault("too_many_requests", `at most ${hostcallLimits.inFlight} calls at once`);
     }
+    if (name !== "object.get") this.#objects.forget();
     const entry = this.#admit(useOf(name, params));
     const either =
       signal === undefined ? this.#ended.signal : AbortSignal.any([signal, this.#ended.signal]);
@@ -299,7 +307,7 @@ export class HostSession {
     switch (name) {
       case "stream.open": {
         const { info, body } = await this.#objects.get(params as Takes<"stream.open">, signal);
-        return { result: { ...info, stream: this.#streams.openReader(body) } };
+        return { result: { ...info, stream: this.#streams.openReader(piecesOf(body)) } };
       }
       case "stream.create": {
         const asked = params as Takes<"stream.create">;

@@ -91,7 +91,7 @@ export class Hosts implements Disposable {
     socketDir: string | undefined,
   ): Promise<OpenHost | undefined> {
     if ((spec.hostcalls ?? []).length === 0) return undefined;
-    const session = new HostSession(id, spec, output, this.#deps);
+    const session = new HostSession(id, spec, output, this.#deps, socketDir === undefined);
     if (socketDir === undefined) {
       return { session, env: {}, [Symbol.asyncDispose]: () => session.close() };
     }

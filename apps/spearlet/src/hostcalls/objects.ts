@@ -12,25 +12,68 @@ import type { Body } from "./body.ts";
 
 export interface ObjectSources {
   objects: Pick<NodeObjects, "head" | "open" | "put">;
-  store: Pick<StoreClient, "addRef" | "removeRef" | "pin" | "list">;
+  store: Pick<StoreClient, "addRef" | "removeRef" | "pin" | "list" | "small">;
+}
+
+/** Up to here an object is asked for in one request, without the node's cache. */
+const smallBytes = 64 * 1024;
+/** How long what was read may be given again, in milliseconds; see `ObjectCalls.forget`. */
+const rememberedMs = 250;
+const mostRemembered = 64;
+
+interface Small {
+  info: ObjectInfo;
+  bytes: Uint8Array;
 }
 
 export class ObjectCalls {
   readonly #objects: ObjectSources["objects"];
   readonly #store: ObjectSources["store"];
   readonly #id: AttemptId;
+  readonly #remembers: boolean;
+  readonly #remembered = new Map<string, Small & { atMs: number }>();
 
-  constructor({ objects, store }: ObjectSources, id: AttemptId) {
+  /** `remembers`: the task has no way but hostcalls to learn what others do. */
+  constructor({ objects, store }: ObjectSources, id: AttemptId, remembers: boolean) {
     this.#objects = objects;
     this.#store = store;
     this.#id = id;
+    this.#remembers = remembers;
+  }
+
+  /**
+   * Called before anything but a read: from its answer the task may learn that an object
+   * has changed, and then must not be given what it was.
+   */
+  forget(): void {
+    this.#remembered.clear();
+  }
+
+  /** A small object with its bytes; undefined if it is not small. */
+  async #small(object: string, signal: AbortSignal): Promise<Small | undefined> {
+    const known = this.#remembered.get(object);
+    if (known !== undefined && performance.now() - known.atMs < rememberedMs) return known;
+    // From before it was asked for: that is how old the answer can be.
+    const atMs = performance.now();
+    const found = await this.#store.small(objectName(object), smallBytes, signal);
+    if (found === undefined) return undefined;
+    const small = { info: shown(found.info), bytes: found.bytes };
+    if (this.#remembers) {
+      if (this.#remembered.size >= mostRemembered) this.#remembered.clear();
+      this.#remembered.set(object, { ...small, atMs });
+    }
+    return small;
   }
 
   /** Throws `object_not_found`, `range_not_satisfiable`. */
   async get(
     { object, offset = 0, lengthBytes }: Takes<"object.get">,
     signal: AbortSignal,
-  ): Promise<{ info: ObjectInfo; body: AsyncIterable<Uint8Array> }> {
+  ): Promise<{ info: ObjectInfo; body: Body }> {
+    if (offset === 0 && lengthBytes === undefined) {
+      const small = await this.#small(object, signal);
+      if (small !== undefined) return { info: small.info, body: small.bytes };
+    }
     const range = { offset, length: lengthBytes };
     const { info, body } = await this.#objects.open(objectName(object), range, signal);
     return { info: shown(info), body };

@@ -60,6 +60,31 @@ export class StoreClient {
   }
 
   /**
+   * An object with all of its bytes in one request; undefined if there are more than
+   * `maxBytes`. Throws as `head`.
+   */
+  small(
+    target: ObjectTarget,
+    maxBytes: number,
+    signal: AbortSignal,
+  ): Promise<{ info: ObjectInfo; bytes: Uint8Array } | undefined> {
+    return this.#patiently(signal, async (url) => {
+      const response = await fetch(addressOf(url, target), { signal });
+      if (!response.ok) throw await faultOf(response);
+      const sizeBytes = Number(response.headers.get("content-length") ?? Number.NaN);
+      if (!(sizeBytes <= maxBytes)) {
+        await response.body?.cancel();
+        return undefined;
+      }
+      const info = infoOf(target, response.headers, sizeBytes);
+      const bytes = await response.bytes();
+      const whole = info.sha256 === "" || Bun.SHA256.hash(bytes, "hex") === info.sha256;
+      if (bytes.length === sizeBytes && whole) return { info, bytes };
+      throw new Fault("unavailable", `${info.id} did not arrive as it is stored`);
+    });
+  }
+
+  /**
    * A range of an object's bytes. What breaks off goes on where it was, for an id never
    * means other bytes. Throws as `head`.
    */
