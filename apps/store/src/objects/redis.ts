@@ -13,6 +13,7 @@ import copyLua from "./copy.lua" with { type: "text" };
 import deleteLua from "./delete.lua" with { type: "text" };
 import headLua from "./head.lua" with { type: "text" };
 import listLua from "./list.lua" with { type: "text" };
+import { nameOfMember } from "./member.ts";
 import { decodeRecord, encodeAttributes, encodeRecord, packId, unpackId } from "./record.ts";
 import type { ObjectRecord } from "./record.ts";
 import type { ObjectName, WriteCondition } from "./schema.ts";
@@ -229,27 +230,17 @@ export class ObjectIndex {
       ],
     );
     if (status !== "ok") throw bucketNotFound(request.bucket);
-    const [next, flat] = rest as [Buffer, (Buffer | number)[]];
+    const [next, flat] = rest as [Buffer, Buffer[]];
     const entries: ListEntry[] = [];
-    for (let at = 0; at < flat.length;) {
-      if (String(flat[at]) === "p") {
-        entries.push({ kind: "prefix", prefix: String(flat[at + 1]) });
-        at += 2;
-      } else {
-        const [, id, generation, record] = flat.slice(at, at + 4) as [
-          Buffer,
-          Buffer,
-          number,
-          Buffer,
-        ];
-        entries.push({
-          kind: "object",
-          id: unpackId(id),
-          generation,
-          record: decodeRecord(record),
-        });
-        at += 4;
+    for (let at = 0; at + 2 < flat.length; at += 3) {
+      const [kind, what, bytes] = flat.slice(at, at + 3) as [Buffer, Buffer, Buffer];
+      if (String(kind) === "p") {
+        entries.push({ kind: "prefix", prefix: String(what) });
+        continue;
       }
+      const { key, id, generation } = nameOfMember(what);
+      const record = { ...decodeRecord(bytes), bucket: request.bucket, key, chunks: [] };
+      entries.push({ kind: "object", id: unpackId(id), generation, record });
     }
     return { entries, next };
   }
