@@ -73,9 +73,10 @@ export const storeConfig = Type.Object(
       description: "Writes are refused when the disk has less than this free, in bytes.",
     }),
     bufferBytes: Type.Integer({
-      default: 96 << 20,
+      default: 48 << 20,
       minimum: 32 << 20,
-      description: "Memory for chunks on their way in, of all clients together, in bytes.",
+      description:
+        "Memory for chunks on their way in, and as much for those on their way out, of all clients together, in bytes.",
     }),
     segmentBytes: Type.Integer({
       default: 64 << 20,
