@@ -70,9 +70,11 @@ export class Executions {
     return [...this.#active.values()].map(({ execution }) => execution.id);
   }
 
-  /** All that it holds now, with what each needs. */
+  /** All that has not ended, with what each needs; an end that waits for SMS needs nothing. */
   inUse(): AttemptJob[] {
-    return [...this.#active.values()].map(({ execution: { id, spec } }) => ({ ...id, spec }));
+    return [...this.#active.values()]
+      .filter(({ execution }) => !execution.ended)
+      .map(({ execution: { id, spec } }) => ({ ...id, spec }));
   }
 
   isHeld(id: AttemptId): boolean {

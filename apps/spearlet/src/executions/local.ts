@@ -248,6 +248,8 @@ export class LocalAttempts implements Upstream, Disposable {
   async deliver(id: AttemptId, body: FinalBody): Promise<void> {
     const key = attemptKey(id);
     const local = this.#all.get(key);
+    // It has ended, however long its report will take.
+    this.roomChanged();
     if (local === undefined) return this.#deps.reports.deliver(id, body);
     // The node is going down; its next run begins anew what SMS knows nothing of.
     const stops = body.$case === "exit" && body.value.failure?.code === "node_stopped";
