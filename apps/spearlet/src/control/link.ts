@@ -66,7 +66,7 @@ const welcomeTimeoutMs = 5_000;
 /** How long one replica may take to answer where there are others, in milliseconds. */
 const patienceMs = 1_500;
 /** Part of the lease after which a heartbeat without an answer makes the node turn to another. */
-const silentPart = 0.6;
+const silentPart = 0.45;
 /** A node that could be served by a better placed replica moves within this time, in milliseconds. */
 const moveWithinMs = 3_000;
 const mostLogReads = 128;
