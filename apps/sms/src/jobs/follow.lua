@@ -80,7 +80,7 @@ local function job_follows(task, job, place, blocked, from, to)
   if not place then
     if not is_terminal(to) then return end
     local retention = redis.call('HGET', task_key(task), 'rt') or DEFAULT_RETENTION_MS
-    redis.call('ZADD', TASKS_EXPIRING, tonumber(NOW) + tonumber(retention), task)
+    add_to(added, TASKS_EXPIRING, tonumber(NOW) + tonumber(retention), task)
     return
   end
   local key, group = job_key(job), string.match(place, '^%d+')

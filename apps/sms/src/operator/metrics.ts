@@ -3,7 +3,7 @@
  * same: scrape all, but don't add them up. Times of tasks are taken from their events.
  */
 import type { Event } from "@spear/shared/task.ts";
-import { isPlaced, isTerminal, type TaskState } from "@spear/shared/state.ts";
+import { isPlaced, type TaskState } from "@spear/shared/state.ts";
 import type { NodeId } from "@spear/shared/ids.ts";
 import type { Metrics } from "@spear/shared/metrics.ts";
 import type { Redis } from "ioredis";
@@ -84,21 +84,34 @@ export function registerMetrics(deps: SmsMetricsDeps): () => void {
     ["phase"],
     phaseSeconds,
   );
-  return events.listen(timing((phase, seconds) => times.observe({ phase }, seconds)));
+  const byPhase = {
+    pending: times.labels("pending"),
+    assigned: times.labels("assigned"),
+    running: times.labels("running"),
+  };
+  return events.listen(timing((phase, seconds) => byPhase[phase].observe(seconds)));
 }
 
+/** States that a task leaves forward: it is timed in each. */
+type TimedState = "pending" | "assigned" | "running";
+
 /** Follows events and tells how long each task was in a state that it leaves forward. */
-export function timing(observe: (phase: TaskState, seconds: number) => void) {
+export function timing(observe: (phase: TimedState, seconds: number) => void) {
   const since = new Map<string, number>();
   return ({ kind, taskId, atMs, from, to }: Event): void => {
     if (kind !== "task.state" || taskId === undefined) return;
     const began = since.get(taskId);
-    since.delete(taskId);
-    const forward = isPlaced(to as TaskState) || (from === "running" && to !== "pending");
-    if (began !== undefined && forward) observe(from as TaskState, (atMs - began) / 1000);
-    if (isTerminal(to as TaskState)) return;
+    const ended = to !== "pending" && !isPlaced(to as TaskState);
+    if (began !== undefined && (from === "running" ? ended : !ended && to !== "pending")) {
+      observe(from as TimedState, (atMs - began) / 1000);
+    }
+    if (ended) {
+      since.delete(taskId);
+      return;
+    }
     since.set(taskId, atMs);
+    if (since.size <= mostTimed) return;
     const [oldest] = since.keys();
-    if (since.size > mostTimed && oldest !== undefined) since.delete(oldest);
+    if (oldest !== undefined) since.delete(oldest);
   };
 }

@@ -95,6 +95,14 @@ export class Placer {
     return this.#nodes;
   }
 
+  /** Slots that are free on all nodes together. */
+  freeSlots(): number {
+    return this.#nodes.reduce(
+      (sum, { capacity, reserved }) => sum + Math.max(0, capacity.slots - reserved.slots),
+      0,
+    );
+  }
+
   get(id: NodeId): NodeView | undefined {
     const position = this.#positions.get(id);
     return position === undefined ? undefined : this.#nodes[position];

@@ -199,9 +199,11 @@ export class Scheduler implements AsyncDisposable {
     return this.#view.placer.choose(open.class, demand, { taskId, siblings, inputs });
   }
 
-  /** Places up to about `size` tasks of the classes by their rank; the number placed. */
+  /** Places up to about `size` tasks of the classes, by their rank; the number placed. */
   async #round(open: readonly Open[], size: number): Promise<number> {
-    const each = Math.max(1, Math.floor(size / open.length));
+    // No more are looked at than there are free slots: most of a backlog has to wait anyway.
+    const most = Math.min(size, this.#view.placer.freeSlots());
+    const each = Math.max(1, Math.floor(most / open.length));
     const lists = await Promise.all(open.map((one) => this.#records.waiting(one.class, each)));
     // Behind the end of a list that was cut short there may be one of a lower rank.
     const ends = lists.map((list) => (list.length < each ? Infinity : (list.at(-1)?.rank ?? 0)));

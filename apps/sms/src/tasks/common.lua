@@ -29,9 +29,9 @@
 
 -- What a script changes again and again is kept here, and written once at its end by
 -- settle(): the events and their counter, the room of nodes by id, the state of tasks
--- for the indexes, how many are in each, and the classes whose first task may be another.
+-- for the indexes, what is added to others, how many are in each, and the classes whose first task may be another.
 local last_seq
-local events, rooms, moved, counts, unranked = {}, {}, {}, {}, {}
+local events, rooms, moved, counts, added, unranked = {}, {}, {}, {}, {}, {}
 
 -- Notes an event and returns its seq, and for a task's history the field and the
 -- line that hold it, without the ids that its record has. Empty members are "-".
@@ -196,15 +196,15 @@ local function settle()
     redis.call('XADD', EVENTS, 'MINID', '~', oldest, seq .. '-0', 'e', table.concat(events, '\n'))
     redis.call('SET', SEQ, seq)
   end
-  local left, entered = {}, {}
+  local left = {}
   for task, states in pairs(moved) do
     if states.from ~= states.to then
       if states.from then add_to(left, tasks_in_key(states.from), task) end
-      add_to(entered, tasks_in_key(states.to), 0, task)
+      add_to(added, tasks_in_key(states.to), 0, task)
     end
   end
   call_with('ZREM', left)
-  call_with('ZADD', entered)
+  call_with('ZADD', added)
   for field, change in pairs(counts) do
     if change ~= 0 then redis.call('HINCRBY', TASK_COUNTS, field, change) end
   end
