@@ -11,6 +11,8 @@ import { remark, write } from "./output.ts";
 
 /** Longest line of the stream: a frame's data is far below it. */
 const maxLineLength = 16 << 20;
+/** SMS sends a blank line every 5 s: a connection that is silent for longer is dead. */
+const silentForMs = 12_000;
 const reconnectForMs = 60_000;
 const reconnectEveryMs = 500;
 
@@ -34,6 +36,27 @@ export interface LogOptions {
 
 type Line = Frame | { end: Task } | { error: object };
 
+/** The connection is dead, whatever it says of itself. */
+class Silence extends Error {}
+
+/** What comes. Throws `Silence` when nothing has come for too long. */
+async function* heard(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const silent = Promise.withResolvers<never>();
+      const timer = setTimeout(() => silent.reject(new Silence()), silentForMs);
+      const next = await Promise.race([reader.read(), silent.promise]).finally(() =>
+        clearTimeout(timer),
+      );
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    void reader.cancel().catch(() => undefined);
+  }
+}
+
 async function* framesOnce(
   client: Client,
   path: string,
@@ -51,11 +74,11 @@ async function* framesOnce(
   });
   if (response.body === null) return;
   try {
-    for await (const line of linesOf(response.body, maxLineLength)) {
+    for await (const line of linesOf(heard(response.body), maxLineLength)) {
       if (line.trim() !== "") yield JSON.parse(line) as Line;
     }
   } catch (error) {
-    if (error instanceof Fault || signal?.aborted) throw error;
+    if (error instanceof Fault || error instanceof Silence || signal?.aborted) throw error;
     throw client.unreachable(error);
   }
 }
@@ -96,6 +119,7 @@ export async function* readLogs(
       if (!options.follow) return undefined;
       throw new Fault("unavailable", "the stream of output broke off");
     } catch (error) {
+      if (error instanceof Silence) continue;
       const lasting = !(error instanceof Fault) || !error.row.retryable || !options.follow;
       if (signal?.aborted || lasting) throw error;
       // Nothing was ever read: the address may be wrong, so say so at once.

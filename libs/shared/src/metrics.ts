@@ -32,7 +32,7 @@ export class Metrics {
     });
     this.#requests = this.histogram(
       "spear_http_request_seconds",
-      "Time from an HTTP request to the end of its answer.",
+      "Time from an HTTP request to its answer; what is streamed goes on.",
       ["method", "route", "status"],
       requestSeconds,
     );

@@ -23,7 +23,7 @@ export interface TaskHttpDeps {
 
 const closed = { additionalProperties: false } as const;
 const tags = ["tasks"];
-const keepAliveMs = 15_000;
+const keepAliveMs = 5_000;
 
 /** Labels as given: `label=zone=eu`, any number of times. */
 export function labelsOf(values: readonly string[] | undefined): Record<string, string> {

@@ -34,20 +34,20 @@ export function createHttp(options: HttpOptions, routes: AnyElysia[]): AnyElysia
   const { log, metrics, title, description, version } = options;
   const license = { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" };
   const began = new WeakMap<Request, number>();
-  const refused = new WeakMap<Request, number>();
+  const answered = (request: Request, route: string | undefined, status: number) => {
+    const start = began.get(request);
+    if (start === undefined) return;
+    metrics.onRequest(request.method, route ?? "", status, (performance.now() - start) / 1000);
+  };
   const app: AnyElysia = new Elysia({ normalize: false, strictPath: true })
     .onError((failed) => {
       const response = problemResponse(httpFault(failed.code, failed.error, failed, app), log);
-      refused.set(failed.request, response.status);
+      answered(failed.request, failed.route, response.status);
       return response;
     })
-    .onAfterResponse(({ request, route, responseValue, set }) => {
-      const start = began.get(request);
-      if (start === undefined) return;
+    .onAfterHandle(({ request, route, responseValue, set }) => {
       const given = responseValue instanceof Response ? responseValue.status : set.status;
-      const seconds = (performance.now() - start) / 1000;
-      const status = refused.get(request) ?? Number(given ?? 200);
-      metrics.onRequest(request.method, route ?? "", status, seconds);
+      answered(request, route, Number(given ?? 200));
     })
     .onRequest(({ request }) => {
       began.set(request, performance.now());
