@@ -15,7 +15,7 @@ import { taskFromProto } from "./wire.ts";
 
 const closed = { additionalProperties: false } as const;
 const tags = ["tasks"];
-const keepAliveMs = 15_000;
+const keepAliveMs = 5_000;
 const taskId = t.Object({ id: t.String({ description: "task_…" }) });
 
 export interface TaskHttpDeps {
