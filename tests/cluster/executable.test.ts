@@ -20,7 +20,8 @@ beforeAll(async () => {
   if (!built.success) throw new Error(built.stderr.toString());
   await copyFile(join(repository, "dist/spear"), join(folder, "spear"));
   process.env["SPEAR_TEST_EXECUTABLE"] = join(folder, "spear");
-  env = { HOME: folder, PATH: "/usr/sbin:/usr/bin:/sbin:/bin", TMPDIR: folder };
+  // redis-server may be where the set-up of the tests has put it.
+  env = { HOME: folder, PATH: process.env["PATH"] ?? "", TMPDIR: folder };
 });
 afterAll(async () => {
   if (fromSource === undefined) delete process.env["SPEAR_TEST_EXECUTABLE"];
